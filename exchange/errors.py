@@ -1,8 +1,7 @@
 """The exchange's own errors, and the one map from any domain error to its public face.
 
-A library raises domain errors that carry ``code``, ``blame`` and ``retryable``. This module decides which HTTP status,
-which command exit code and which sentence a caller sees. The internal message is shown as ``detail`` only for errors
-whose ``blame`` is the caller's or whose text is safe by construction; see ``public_face``.
+A library raises domain errors that carry ``code``, ``blame`` and ``retryable``. This module decides which HTTP
+status, which command exit code and which sentence a caller sees; see ``public_face``.
 """
 
 from __future__ import annotations
@@ -171,8 +170,8 @@ _FACES: dict[str, tuple[int, str, int]] = {
 def public_face(error: Exception) -> PublicFace:
     """Map any error to what a caller may see.
 
-    Domain errors (those with ``code`` and ``blame``) keep their text: their messages hold names, counts and limits,
-    never rows, identifiers or keys. Any other exception shows nothing but that something broke.
+    Domain errors (those with ``code`` and ``blame``) keep their text: their messages hold names, counts and
+    limits, never rows, identifiers or keys. Any other exception shows nothing but that something broke.
     """
     code = getattr(error, "code", None)
     if not isinstance(code, str) or not hasattr(error, "blame"):
@@ -182,7 +181,7 @@ def public_face(error: Exception) -> PublicFace:
     title = (type(error).__doc__ or code).strip().splitlines()[0]
     if code in _FACES:
         status, title, exit_code = _FACES[code]
-    extra = {
+    extra: dict[str, object] = {
         name: list(value) if isinstance(value, tuple) else value
         for name in ("field", "expected", "actual", "reasons", "codes", "reason")
         if isinstance(value := getattr(error, name, None), str | tuple)
