@@ -1,7 +1,7 @@
 """The exchange's own errors, and the one map from any domain error to its public face.
 
-A library raises domain errors that carry ``code``, ``blame`` and ``retryable``. This module decides which HTTP
-status, which command exit code and which sentence a caller sees; see ``public_face``.
+A library raises domain errors that carry ``code``, ``blame`` and ``retryable``. This module decides which
+HTTP status, which command exit code and which sentence a caller sees; see ``public_face``.
 """
 
 from __future__ import annotations
