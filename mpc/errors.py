@@ -1,0 +1,142 @@
+"""Errors of the mpc package: facts, each with a stable code, whose fault it is, and whether to try again.
+
+Messages name what was expected and what came, as counts, labels and limits. They never hold an item, a share,
+a key or a row value, so they may be logged and shown.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Blame = Literal["caller", "peer", "operator", "nobody"]
+
+__all__ = [
+    "Blame",
+    "ChannelBroken",
+    "CohortTooSmall",
+    "DuplicateItems",
+    "InputsDisagree",
+    "InvalidInput",
+    "MalformedMessage",
+    "MpcError",
+    "PeerAborted",
+    "ProtocolAbort",
+    "SecretNotSerialisable",
+    "SharesDisagree",
+    "TranscriptMismatch",
+    "UnexpectedMessage",
+    "ValueOutOfRange",
+]
+
+
+class MpcError(Exception):
+    """Root of the errors raised by the mpc package."""
+
+    code: ClassVar[str] = "mpc.error"
+    blame: ClassVar[Blame] = "nobody"
+    retryable: ClassVar[bool] = False
+
+
+class ProtocolAbort(MpcError):
+    """A check inside a protocol failed. No output of that run may be released after it."""
+
+    code = "mpc.abort"
+    blame: ClassVar[Blame] = "peer"
+
+
+class MalformedMessage(ProtocolAbort):
+    """A protocol message does not have the stated form, count or group membership."""
+
+    code = "mpc.malformed-message"
+
+
+class UnexpectedMessage(ProtocolAbort):
+    """Another protocol message arrived than the one that is next."""
+
+    code = "mpc.unexpected-message"
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(f"expected message {expected!r}, got {actual!r}")
+        self.expected, self.actual = expected, actual
+
+
+class TranscriptMismatch(ProtocolAbort):
+    """The two parties did not see the same messages, or do not share one session."""
+
+    code = "mpc.transcript-mismatch"
+    blame = "nobody"
+
+
+class PeerAborted(ProtocolAbort):
+    """The other party stopped the run and said why. ``reason`` is its code."""
+
+    code = "mpc.peer-aborted"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the other party aborted: {reason}")
+        self.reason = reason
+
+
+class InputsDisagree(ProtocolAbort):
+    """The parties entered the run with inputs whose public shapes do not fit."""
+
+    code = "mpc.inputs-disagree"
+    blame = "nobody"
+
+    def __init__(self, field: str, expected: int, actual: int) -> None:
+        super().__init__(f"{field}: own side has {expected}, the other party has {actual}")
+        self.field, self.expected, self.actual = field, str(expected), str(actual)
+
+
+class CohortTooSmall(ProtocolAbort):
+    """The other party would have opened a cohort smaller than this party's minimum."""
+
+    code = "mpc.cohort-too-small"
+
+    def __init__(self, min_cohort: int, cohorts: int) -> None:
+        super().__init__(f"expected cohorts of at least {min_cohort} rows, {cohorts} cohorts are smaller")
+        self.min_cohort, self.cohorts = min_cohort, cohorts
+
+
+class ChannelBroken(MpcError):
+    """The channel to the other party closed or did not answer in time."""
+
+    code = "mpc.channel-broken"
+    retryable = True
+
+
+class InvalidInput(MpcError):
+    """A party's own input or parameter does not have the stated form."""
+
+    code = "mpc.invalid-input"
+    blame = "caller"
+
+
+class DuplicateItems(InvalidInput):
+    """A party's own set holds an item more than once. ``count`` is the number of surplus rows."""
+
+    code = "mpc.duplicate-items"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"items must be distinct: {count} rows repeat an earlier one")
+        self.count = count
+
+
+class ValueOutOfRange(InvalidInput):
+    """A value, or a sum over all rows, does not fit the fixed-point range."""
+
+    code = "mpc.value-out-of-range"
+
+
+class SharesDisagree(MpcError):
+    """Two sets of shares do not belong to one sharing."""
+
+    code = "mpc.shares-disagree"
+    blame = "peer"
+
+
+class SecretNotSerialisable(MpcError, TypeError):
+    """A secret was about to be pickled or copied."""
+
+    code = "mpc.secret-not-serialisable"
+    blame = "caller"
