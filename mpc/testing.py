@@ -1,0 +1,153 @@
+"""Channels in memory, deterministic randomness and a runner, for tests of protocols and of channels.
+
+Nothing here is for production: the channel does not encrypt and the randomness is known to whoever knows the
+seed.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from mpc.channel import Channel, ChannelStats
+from mpc.errors import ChannelBroken, PeerAborted, UnexpectedMessage
+
+__all__ = ["DeterministicRandomness", "MemoryChannel", "Tap", "channel_pair", "outcomes", "run_pair"]
+
+Tap = Callable[[str, str, bytes], bytes | None]
+"""Called as ``tap(direction, label, payload)`` for each message, direction ``"0->1"`` or ``"1->0"``.
+
+What it returns, if not None, is delivered in place of the payload, so that a test can play the network.
+"""
+
+First = TypeVar("First")
+Second = TypeVar("Second")
+_Item = tuple[str, bytes] | str  # a labelled message, or the code of an abort
+
+
+class DeterministicRandomness:
+    """A reproducible stream: AES-128-CTR under a 16-byte seed. For tests and vectors only."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._stream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()
+
+    def bytes(self, count: int, /) -> bytes:
+        """Return the next ``count`` bytes of the stream."""
+        return self._stream.update(bytes(count))
+
+
+class MemoryChannel:
+    """One end of a pair of queues; thread-safe, one reader and one writer an end."""
+
+    def __init__(
+        self,
+        session: bytes,
+        rank: int,
+        inbox: queue.SimpleQueue[_Item],
+        outbox: queue.SimpleQueue[_Item],
+        tap: Tap | None,
+        timeout_s: float,
+    ) -> None:
+        self.session, self.rank, self.peer = session, rank, f"rank {1 - rank}"
+        self.stats = ChannelStats()
+        self._inbox, self._outbox, self._tap, self._timeout_s = inbox, outbox, tap, timeout_s
+        self._aborted = False
+
+    def send(self, label: str, payload: bytes) -> None:
+        """Put one message into the peer's queue, after the tap has seen it."""
+        self.stats.count_sent(len(payload))
+        if self._tap is not None:
+            replaced = self._tap(f"{self.rank}->{1 - self.rank}", label, payload)
+            payload = payload if replaced is None else replaced
+        self._outbox.put((label, payload))
+
+    def receive(self, label: str) -> bytes:
+        """Wait for the next message; raises as `mpc.channel.Channel.receive` does."""
+        try:
+            item = self._inbox.get(timeout=self._timeout_s)
+        except queue.Empty as empty:
+            raise ChannelBroken(f"no message {label!r} within {self._timeout_s} s") from empty
+        if isinstance(item, str):
+            raise PeerAborted(item)
+        arrived, payload = item
+        if arrived != label:
+            raise UnexpectedMessage(label, arrived)
+        self.stats.count_received(len(payload))
+        return payload
+
+    def abort(self, code: str) -> None:
+        """Tell the peer once that this run is over."""
+        if not self._aborted:
+            self._aborted = True
+            self._outbox.put(code)
+
+
+def channel_pair(
+    session: bytes = b"test session",
+    *,
+    peer_session: bytes | None = None,
+    tap: Tap | None = None,
+    timeout_s: float = 20.0,
+) -> tuple[MemoryChannel, MemoryChannel]:
+    """Make the two ends of an in-memory channel, ranks 0 and 1.
+
+    Args:
+        session: session of rank 0, and of rank 1 unless ``peer_session`` says otherwise.
+        peer_session: session of rank 1, for tests of parties that are not in one session.
+        tap: sees, and may replace, each message.
+        timeout_s: how long a receive waits before it raises `ChannelBroken`.
+    """
+    to_first: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+    to_second: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+    return (
+        MemoryChannel(session, 0, to_first, to_second, tap, timeout_s),
+        MemoryChannel(peer_session or session, 1, to_second, to_first, tap, timeout_s),
+    )
+
+
+def outcomes(
+    first: Callable[[Channel], First],
+    second: Callable[[Channel], Second],
+    channels: tuple[Channel, Channel] | None = None,
+) -> tuple[First | Exception, Second | Exception]:
+    """Run two roles to their ends, rank 1 in a thread, and return what each returned or raised.
+
+    A role that raises aborts its channel, so the other does not wait for it.
+    """
+    own, peer = channels or channel_pair()
+    ended: list[Second | Exception] = []
+    thread = threading.Thread(target=lambda: ended.append(_play(second, peer)), name="rank 1", daemon=True)
+    thread.start()
+    outcome = _play(first, own)
+    thread.join()
+    return outcome, ended[0]
+
+
+def run_pair(
+    first: Callable[[Channel], First],
+    second: Callable[[Channel], Second],
+    channels: tuple[Channel, Channel] | None = None,
+) -> tuple[First, Second]:
+    """Run two roles to their ends and return both outputs.
+
+    Raises:
+        ExceptionGroup: one or both roles raised; holds each role's exception.
+    """
+    one, two = outcomes(first, second, channels)
+    if isinstance(one, Exception) or isinstance(two, Exception):
+        raise ExceptionGroup(
+            "a protocol run failed", [end for end in (one, two) if isinstance(end, Exception)]
+        )
+    return one, two
+
+
+def _play(role: Callable[[Channel], First], channel: Channel) -> First | Exception:
+    try:
+        return role(channel)
+    except Exception as error:  # noqa: BLE001  # the caller of outcomes() gets it
+        channel.abort(getattr(error, "code", "mpc.error"))
+        return error
