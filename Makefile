@@ -1,0 +1,44 @@
+# Two commands matter: `make demo` and `make test`. `make help` lists the rest.
+# ARGS reaches the program behind a target: make test ARGS="-k merkle", make demo ARGS="--serve".
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help demo test check proto bench clean install-demo install-dev
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: install-demo ## A whole consortium on this machine, one real joint question, verified; see build/demo
+	$(BIN)/parley demo --out build/demo $(ARGS)
+
+test: install-dev ## The whole test suite, on SQLite and PostgreSQL
+	@scripts/test $(ARGS)
+
+check: install-dev ## Lint, format, types, layers, generated files, documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -P scripts/proto.py --check
+	$(BIN)/python -P -m pytest -q tests/docs tests/architecture
+
+proto: install-dev ## Generate the gRPC stubs from the .proto files
+	$(BIN)/python -P scripts/proto.py
+
+bench: install-dev ## Run every benchmark; bench-AREA runs one (see benchmarks/)
+	@set -e; for area in $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)); do $(MAKE) bench-$$area; done
+
+bench-%: install-dev
+	$(BIN)/python -P benchmarks/$*.py $(ARGS)
+
+clean: ## Remove what was built, the environment included
+	rm -rf build dist *.egg-info .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+install-demo:
+	@scripts/install demo
+
+install-dev:
+	@scripts/install dev
