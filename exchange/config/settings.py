@@ -1,0 +1,215 @@
+"""The frozen settings of a hub and of a node, and how they get from and to the file."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from exchange.config.directory import directory_problems, private_directory
+from exchange.config.problems import ConfigError, Problem, Unfit, found
+from exchange.config.vocabulary import HUB_FIELDS, JOINING, NODE_FIELDS, Field
+
+__all__ = [
+    "FILE_NAME",
+    "HubAddress",
+    "HubSettings",
+    "Kind",
+    "NodeSettings",
+    "amend",
+    "check",
+    "hub_settings",
+    "node_settings",
+    "save",
+]
+
+FILE_NAME = "parley.toml"
+
+Kind = Literal["hub", "node"]
+Role = Literal["participant", "regulator"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSettings:
+    """What a hub is started with; the fields are those of ``HUB_FIELDS``."""
+
+    directory: Path
+    net: str
+    origin: str
+    member_bind: str
+    operator_bind: str
+    database: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """The hub a node belongs to: address, the one certificate it accepts there, and the first entry."""
+
+    url: str
+    certificate: bytes = field(repr=False)
+    genesis: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """What a node is started with, as in ``NODE_FIELDS``. ``hub`` is None before joining."""
+
+    directory: Path
+    name: str
+    title: str
+    role: Role
+    net: str
+    api_bind: str
+    party_bind: str
+    party_endpoint: str
+    hub: HubAddress | None
+    source_roots: tuple[Path, ...]
+    database: str = field(repr=False)
+    max_clock_skew_s: int
+    connect_timeout_s: int
+    step_timeout_s: int
+    final_timeout_s: int
+
+
+def hub_settings(directory: Path, environ: Mapping[str, str]) -> HubSettings:
+    """Read the settings of the hub in ``directory``.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    return HubSettings(directory=directory, **_read(directory, "hub", environ))
+
+
+def node_settings(directory: Path, environ: Mapping[str, str]) -> NodeSettings:
+    """Read the settings of the node in ``directory``.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    return _node(directory, _read(directory, "node", environ))
+
+
+def check(path: Path, environ: Mapping[str, str] | None = None) -> list[Problem]:
+    """Everything wrong with the settings in ``path``, a data directory or the ``parley.toml`` in one."""
+    directory = path.parent if path.name == FILE_NAME else path
+    try:
+        kind = _load(directory).get("kind")
+        _read(directory, "hub" if kind == "hub" else "node", environ or {})
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
+def save(directory: Path, kind: Kind, values: Mapping[str, object]) -> None:
+    """Write ``parley.toml`` with mode 0600. ``values`` are in the form of the file; None is left out.
+
+    Raises:
+        ConfigError: a value that ``hub_settings`` or ``node_settings`` would refuse; nothing is written.
+    """
+    private_directory(directory)
+    known = _fields(kind)
+    given = {name: value for name, value in values.items() if value is not None}
+    _parse(directory, kind, {"kind": kind, **given}, {})
+    lines = [
+        f"# Settings of a Parley {kind}; PARLEY_<NAME> in the environment wins over a line here.",
+        f'kind = "{kind}"',
+    ]
+    for entry in known:
+        if entry.name in given:
+            lines += ["", f"# {entry.description}", f"{entry.name} = {_toml(given[entry.name])}"]
+    path = directory / FILE_NAME
+    staged = path.with_suffix(".new")
+    staged.touch(mode=0o600)
+    staged.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    staged.replace(path)
+
+
+def amend(directory: Path, values: Mapping[str, object]) -> None:
+    """Set or, with None, take away single values of an existing file.
+
+    Raises:
+        ConfigError: the file as it would become is not usable; it stays as it was.
+    """
+    before = _load(directory)
+    kind: Kind = "hub" if before.pop("kind", None) == "hub" else "node"
+    save(directory, kind, before | dict(values))
+
+
+def _fields(kind: str) -> tuple[Field, ...]:
+    return HUB_FIELDS if kind == "hub" else NODE_FIELDS
+
+
+def _read(directory: Path, kind: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    problems = directory_problems(directory)
+    if problems:
+        raise ConfigError(problems)
+    return _parse(directory, kind, _load(directory), environ)
+
+
+def _load(directory: Path) -> dict[str, Any]:
+    path = directory / FILE_NAME
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([Problem(str(path), "a settings file", "nothing")]) from None
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "a readable file", error.strerror or "an error")]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), "TOML", str(error))]) from None
+
+
+def _parse(
+    directory: Path, kind: str, given: Mapping[str, Any], environ: Mapping[str, str]
+) -> dict[str, Any]:
+    problems: list[Problem] = []
+    if given.get("kind") != kind:
+        problems.append(Problem("kind", repr(kind), found(given.get("kind", ""))))
+    known = _fields(kind)
+    names = {entry.name for entry in known}
+    problems += [
+        Problem(name, f"one of {', '.join(sorted(names))}", "an unknown setting")
+        for name in given
+        if name not in names | {"kind"}
+    ]
+    values: dict[str, Any] = {}
+    for entry in known:
+        named = entry.variable if entry.variable in environ else entry.name
+        value = environ.get(entry.variable, given.get(entry.name, entry.default))
+        try:
+            if value is ...:
+                raise Unfit("a value", "nothing")
+            values[entry.name] = None if value is None else entry.read(value, directory)
+        except Unfit as unfit:
+            problems.append(Problem(named, unfit.expected, unfit.actual))
+    problems += _joining_problems(values) if kind == "node" else []
+    if problems:
+        raise ConfigError(problems)
+    return values
+
+
+def _joining_problems(values: Mapping[str, Any]) -> list[Problem]:
+    """Joining sets three values; some without the others would leave a node that trusts half of a hub."""
+    missing = [name for name in JOINING if name in values and values[name] is None]
+    if len(missing) in (0, len(JOINING)):
+        return []
+    return [
+        Problem(name, f"a value, because another of {', '.join(JOINING)} has one", "nothing")
+        for name in missing
+    ]
+
+
+def _node(directory: Path, values: dict[str, Any]) -> NodeSettings:
+    url, certificate, genesis = (values.pop(name) for name in JOINING)
+    hub = None if url is None else HubAddress(url, certificate, genesis)
+    return NodeSettings(directory=directory, hub=hub, **values)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(part) for part in value)}]"
+    if isinstance(value, str | Path):
+        return json.dumps(str(value)).replace("\x7f", "\\u007f")  # a JSON string is a TOML string
+    return str(value)
