@@ -157,7 +157,7 @@ def mask(items: Sequence[bytes], key: SecretScalar, session: bytes) -> MaskedIte
     Security: semi-honest peer; DDH, with the hash modelled as a random oracle.
     Leaks: the number of items.
     Cost: local; 80 microseconds an item on one core (12,500 items/s).
-    Source: Agrawal, Evfimievski, Srikant 2003, section 3.3, steps 1 to 3.
+    Source: Agrawal, Evfimievski, Srikant 2003, intersection protocol.
     """
     separation = separation_tag(SPEC.name, SPEC.version, Usage.HASH_TO_GROUP, session)
     return MaskedItems(ristretto255.multiply(key, ristretto255.hash_to_group(items, separation)))
@@ -172,7 +172,7 @@ def double_mask(masked: MaskedItems, key: SecretScalar, session: bytes) -> Doubl
     Security: semi-honest peer; DDH. The tag is all that leaves, so the point itself stays here.
     Leaks: which tags belong to which of the receiver's points, to the receiver: its output.
     Cost: local; 61 microseconds a point on one core (16,300 points/s).
-    Source: Agrawal, Evfimievski, Srikant 2003, section 3.3, steps 4 and 5.
+    Source: Agrawal, Evfimievski, Srikant 2003, intersection protocol.
     """
     points = ristretto255.multiply(key, masked.points)
     separation = separation_tag(SPEC.name, SPEC.version, Usage.DOUBLE_MASKED_TAG, session)
@@ -203,7 +203,7 @@ def intersect(own_tags: bytes, peer_tags: bytes, order: NDArray[np.int64]) -> ND
     Security: local.
     Leaks: nothing beyond the output.
     Cost: local; one sort of both lists, 1 microsecond a row.
-    Source: Agrawal, Evfimievski, Srikant 2003, section 3.3, step 6.
+    Source: Agrawal, Evfimievski, Srikant 2003, intersection protocol.
     """
     tags = np.frombuffer(own_tags + peer_tags, dtype=">u8").astype(np.uint64).reshape(-1, 2)
     by_tag = np.lexsort((tags[:, 1], tags[:, 0]))  # stable: of two equal tags the own one comes first
