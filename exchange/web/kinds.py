@@ -10,13 +10,28 @@ import dataclasses
 import functools
 import re
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NoReturn, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from exchange.errors import InvalidRequest
 
-__all__ = ["Kind", "Record", "Rule", "join", "kind_of", "short"]
+__all__ = ["Kind", "Record", "Rule", "join", "kind_of", "read_as", "short"]
+
+T = TypeVar("T")
 
 LONGEST_TEXT = 10_000
 LONGEST_LIST = 10_000
@@ -276,13 +291,17 @@ class Record(_Plain):
         )
 
 
-@functools.cache
 def kind_of(hint: Any, rule: Rule = Rule()) -> Kind:  # noqa: ANN401
     """Find the kind that a type annotation stands for.
 
     Raises:
         TypeError: a request field cannot have that type.
     """
+    return _kind_of(hint, rule)
+
+
+@functools.cache
+def _kind_of(hint: Any, rule: Rule) -> Kind:  # noqa: ANN401
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return kind_of(arguments[0], arguments[1])
@@ -298,10 +317,19 @@ def kind_of(hint: Any, rule: Rule = Rule()) -> Kind:  # noqa: ANN401
         return Choice(rule, tuple(hint), hint)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _record(hint)
-    scalars = {str: Text, int: Whole, bool: Flag, object: Anything}
+    scalars: dict[object, Callable[[Rule], Kind]] = {str: Text, int: Whole, bool: Flag, object: Anything}
     if hint not in scalars:
         raise TypeError(f"expected a type that a request field can have, got {hint!r}")
     return scalars[hint](rule)
+
+
+def read_as(hint: type[T], value: object, where: str) -> T:
+    """Check decoded JSON against a request dataclass and build it.
+
+    Raises:
+        InvalidRequest: with the path of the field that does not fit, below ``where``.
+    """
+    return cast(T, kind_of(hint).read(value, where))
 
 
 def _record(make: type) -> Record:
