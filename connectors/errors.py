@@ -1,0 +1,194 @@
+"""Errors of the connectors: sources that cannot be reached or read, and tables that do not fit.
+
+Messages carry names of columns, tables and folders, types and counts; never a cell's value, a row or a
+password. Exceptions of database drivers and file readers may quote rows, so they are described by their kind
+and not chained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+Blame = Literal["caller", "peer", "operator", "nobody"]
+
+__all__ = [
+    "ConnectorError",
+    "DatasetChanged",
+    "DuplicateIdentifiers",
+    "EmptyIdentifiers",
+    "EmptyTable",
+    "InvalidSource",
+    "InvalidValues",
+    "MissingColumn",
+    "MissingTable",
+    "MissingValues",
+    "SourceOutsideRoots",
+    "SourceUnreachable",
+    "UnknownRule",
+    "UnsupportedColumn",
+    "WrongColumnType",
+]
+
+_LISTED = 50
+
+
+class ConnectorError(Exception):
+    """Root of the errors of this package."""
+
+    code: ClassVar[str] = "connectors.error"
+    blame: ClassVar[Blame] = "caller"
+    retryable: ClassVar[bool] = False
+
+
+class InvalidSource(ConnectorError):
+    """A source description that no connector can open."""
+
+    code = "connectors.invalid-source"
+
+    def __init__(self, field: str, expected: str, actual: str) -> None:
+        super().__init__(f"source {field}: expected {expected}, found {actual}")
+        self.field, self.expected, self.actual = field, expected, actual
+
+
+class SourceOutsideRoots(ConnectorError):
+    """A file lies outside the folders this node may read. ``roots`` names them."""
+
+    code = "connectors.source-outside-roots"
+
+    def __init__(self, path: str, roots: Sequence[str]) -> None:
+        allowed = ", ".join(roots) if roots else "none are configured"
+        super().__init__(f"{path} is outside the folders this node may read ({allowed})")
+        self.path, self.roots = path, tuple(roots)
+
+
+class SourceUnreachable(ConnectorError):
+    """The database or file cannot be opened now. ``source`` is safe to show."""
+
+    code = "connectors.source-unreachable"
+    blame = "operator"
+    retryable = True
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"cannot open {source}: {reason}")
+        self.source, self.reason = source, reason
+
+
+class MissingTable(ConnectorError):
+    """The database has no such table or view."""
+
+    code = "connectors.missing-table"
+
+    def __init__(self, expected: str, found: Sequence[str]) -> None:
+        super().__init__(f"expected the table {expected}, found {_list(found)}")
+        self.expected, self.found = expected, tuple(found)
+
+
+class MissingColumn(ConnectorError):
+    """The table has no such column."""
+
+    code = "connectors.missing-column"
+
+    def __init__(self, expected: Sequence[str], found: Sequence[str]) -> None:
+        super().__init__(f"expected the column {_list(expected)}, found {_list(found)}")
+        self.expected, self.found = tuple(expected), tuple(found)
+
+
+class EmptyTable(ConnectorError):
+    """The table has no rows."""
+
+    code = "connectors.empty-table"
+
+    def __init__(self) -> None:
+        super().__init__("expected at least one row, found none")
+
+
+class UnsupportedColumn(ConnectorError):
+    """A column's type has no exact form here."""
+
+    code = "connectors.unsupported-column"
+
+    def __init__(self, column: str, actual: str) -> None:
+        super().__init__(
+            f"column {column} has the type {actual}: expected an integer, decimal, float, text, binary, "
+            "truth value, date or time; a view that casts or omits the column can be published instead"
+        )
+        self.column, self.actual = column, actual
+
+
+class WrongColumnType(ConnectorError):
+    """A column cannot be used in this role because of its type."""
+
+    code = "connectors.wrong-column-type"
+
+    def __init__(self, column: str, expected: str, actual: str) -> None:
+        super().__init__(f"column {column}: expected {expected}, found {actual}")
+        self.column, self.expected, self.actual = column, expected, actual
+
+
+class InvalidValues(ConnectorError):
+    """A source holds values that are not of the type it declares."""
+
+    code = "connectors.invalid-values"
+
+    def __init__(self, place: str, expected: str) -> None:
+        super().__init__(f"{place}: expected values that are exactly {expected}, found others")
+        self.place, self.expected = place, expected
+
+
+class MissingValues(ConnectorError):
+    """A column that must be complete is not."""
+
+    code = "connectors.missing-values"
+
+    def __init__(self, column: str, count: int) -> None:
+        super().__init__(f"column {column}: expected a value in every row, found {count} without one")
+        self.column, self.count = column, count
+
+
+class EmptyIdentifiers(ConnectorError):
+    """Identifiers are missing or empty after normalising."""
+
+    code = "connectors.empty-identifiers"
+
+    def __init__(self, column: str, count: int) -> None:
+        super().__init__(f"column {column}: expected an identifier in every row, found {count} empty")
+        self.column, self.count = column, count
+
+
+class DuplicateIdentifiers(ConnectorError):
+    """Identifiers occur more than once after normalising."""
+
+    code = "connectors.duplicate-identifiers"
+
+    def __init__(self, column: str, count: int) -> None:
+        super().__init__(f"column {column}: expected distinct identifiers, found {count} surplus rows")
+        self.column, self.count = column, count
+
+
+class UnknownRule(ConnectorError):
+    """A normalising rule that does not exist."""
+
+    code = "connectors.unknown-rule"
+
+    def __init__(self, rule: str, known: Sequence[str]) -> None:
+        super().__init__(f"expected rules among {', '.join(known)}, found {rule[:64]!r}")
+        self.rule, self.known = rule, tuple(known)
+
+
+class DatasetChanged(ConnectorError):
+    """The data no longer are the version that was published."""
+
+    code = "connectors.dataset-changed"
+    blame = "operator"
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(f"expected the dataset version {expected}, found {actual}")
+        self.expected, self.actual = expected, actual
+
+
+def _list(names: Sequence[str]) -> str:
+    if not names:
+        return "none"
+    shown = ", ".join(names[:_LISTED])
+    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"

@@ -1,0 +1,170 @@
+"""Tables in files: CSV and Parquet through DuckDB, Arrow IPC through pyarrow.
+
+DuckDB runs in memory with its access to the rest of the file system, the network and extensions switched off;
+the path is bound as a parameter. Arrow IPC is read by pyarrow, since DuckDB reads it only through a community
+extension it would have to download.
+
+A CSV file has a header line. Types are found by reading the whole file once, so a column that looks like
+numbers for the first thousand rows and then is not becomes text instead of failing or losing zeros.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from connectors.connector import BATCH_ROWS, rebatch, require_columns
+from connectors.errors import InvalidSource, InvalidValues, SourceUnreachable
+
+__all__ = ["FileConnector", "FileFormat"]
+
+
+class FileFormat(StrEnum):
+    """Formats this connector reads."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+_SUFFIXES: Final = MappingProxyType(
+    {
+        ".csv": FileFormat.CSV,
+        ".parquet": FileFormat.PARQUET,
+        ".pq": FileFormat.PARQUET,
+        ".arrow": FileFormat.ARROW,
+        ".feather": FileFormat.ARROW,
+    }
+)
+_READ_PARQUET: Final = "SELECT * FROM read_parquet($path)"
+_READ_CSV: Final = "SELECT * FROM read_csv($path, header = true, sample_size = -1)"
+_READ_CSV_TYPED: Final = "SELECT * FROM read_csv($path, header = true, sample_size = -1, types = $types)"
+# DuckDB expands these in a path even when it is bound, and would read several files.
+_PATTERN_CHARACTERS: Final = frozenset("*?[]{}")
+_CSV_LINE = re.compile(r"Line: (\d+)")
+_IPC_FILE_MAGIC: Final = b"ARROW1"
+
+
+class FileConnector:
+    """One file. The path must already be checked against the folders the node may read."""
+
+    def __init__(self, path: Path, *, text_columns: Sequence[str] = ()) -> None:
+        """Find the file's columns and types.
+
+        Args:
+            path: an existing file; its suffix names the format.
+            text_columns: columns of a CSV file to read as text.
+
+        Raises:
+            InvalidSource: the suffix or the path cannot be used.
+            SourceUnreachable: the file cannot be read as its format.
+            MissingColumn: a text column is not in the file.
+        """
+        if path.suffix.lower() not in _SUFFIXES:
+            raise InvalidSource("location", f"a file ending in {', '.join(_SUFFIXES)}", f"{path.suffix!r}")
+        self._path = path
+        self._format = _SUFFIXES[path.suffix.lower()]
+        if self._format is not FileFormat.ARROW and _PATTERN_CHARACTERS & set(str(path)):
+            raise InvalidSource("location", "a path without * ? [ ] { }", "a pattern")
+        self._text_columns: tuple[str, ...] = ()
+        self._schema = self._read_schema()
+        if text_columns and self._format is FileFormat.CSV:
+            self._text_columns = require_columns(text_columns, self._schema)
+            self._schema = self._read_schema()
+
+    def __repr__(self) -> str:
+        return f"FileConnector({str(self._path)!r})"
+
+    def schema(self) -> pa.Schema:
+        """Names and Arrow types of all columns, in the file's order."""
+        return self._schema
+
+    def batches(self, columns: Sequence[str], *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Read some columns of every row, in the file's order."""
+        return self._stream(require_columns(columns, self._schema), batch_rows)
+
+    def close(self) -> None:
+        """Nothing to do: each read opens the file and closes it."""
+
+    def _read_schema(self) -> pa.Schema:
+        with self._errors_named():
+            if self._format is FileFormat.ARROW:
+                with self._ipc_reader() as reader:
+                    return reader.schema.remove_metadata()
+            with _database(self._path) as database:
+                relation = self._relation(database)
+                with relation.limit(0).to_arrow_reader() as reader:
+                    return reader.schema.remove_metadata()
+
+    def _stream(self, names: tuple[str, ...], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        with self._errors_named():
+            if self._format is FileFormat.ARROW:
+                with self._ipc_reader() as reader:
+                    yield from rebatch((b.select(list(names)) for b in _ipc_batches(reader)), batch_rows)
+                return
+            with _database(self._path) as database:
+                chosen = [duckdb.ColumnExpression(name) for name in names]
+                relation = self._relation(database).select(*chosen)
+                with relation.to_arrow_reader(batch_rows) as reader:
+                    yield from rebatch(iter(reader), batch_rows)
+
+    def _relation(self, database: duckdb.DuckDBPyConnection) -> Any:  # noqa: ANN401 - DuckDB is not typed
+        values: dict[str, object] = {"path": str(self._path)}
+        if self._format is FileFormat.PARQUET:
+            return database.sql(_READ_PARQUET, params=values)
+        if not self._text_columns:
+            return database.sql(_READ_CSV, params=values)
+        values["types"] = dict.fromkeys(self._text_columns, "VARCHAR")
+        return database.sql(_READ_CSV_TYPED, params=values)
+
+    @contextmanager
+    def _ipc_reader(self) -> Iterator[Any]:
+        with pa.OSFile(str(self._path)) as file:
+            magic = file.read(len(_IPC_FILE_MAGIC))
+            file.seek(0)
+            opener = pa.ipc.open_file if magic == _IPC_FILE_MAGIC else pa.ipc.open_stream
+            with opener(file) as reader:
+                yield reader
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as exc:
+            # Not chained: DuckDB quotes the line it could not read.
+            line = _CSV_LINE.search(str(exc))
+            if line is not None:
+                raise InvalidValues(f"{self._path.name}, line {line[1]}", "of the columns' types") from None
+            raise SourceUnreachable(str(self._path), f"not readable as {self._format}") from None
+        except (pa.ArrowException, OSError):
+            raise SourceUnreachable(str(self._path), f"not readable as {self._format}") from None
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Start an in-memory DuckDB that can open one file and nothing else."""
+    extensions_off: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    with duckdb.connect(":memory:", config=extensions_off) as database:
+        database.execute("SET preserve_insertion_order = true")
+        database.execute("SET TimeZone = 'UTC'")
+        database.execute("SET allowed_paths = [$path]", {"path": str(path)})
+        database.execute("SET enable_external_access = false")
+        database.execute("SET lock_configuration = true")
+        yield database
+
+
+def _ipc_batches(reader: Any) -> Iterator[pa.RecordBatch]:  # noqa: ANN401 - pyarrow is not typed
+    if isinstance(reader, pa.RecordBatchFileReader):
+        return (reader.get_batch(index) for index in range(reader.num_record_batches))
+    return iter(reader)

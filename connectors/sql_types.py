@@ -1,0 +1,88 @@
+"""Database types as Arrow types, and database values as Arrow arrays, exactly or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import pyarrow as pa
+from sqlalchemy import Column, types
+
+from connectors.errors import InvalidValues, UnsupportedColumn
+
+__all__ = ["arrow_type", "column_array"]
+
+MAX_PRECISION: Final = 38
+# For NUMERIC without precision: 26 digits before the point and 12 after it.
+DEFAULT_SCALE: Final = 12
+# SQLite keeps a decimal as a binary float; up to 15 digits survive the way there and back (IEEE 754).
+_FLOAT_DIGITS: Final = 15
+
+_SIMPLE: Final[tuple[tuple[type[types.TypeEngine[Any]], pa.DataType], ...]] = (
+    (types.Boolean, pa.bool_()),
+    (types.Integer, pa.int64()),
+    (types.Float, pa.float64()),
+    (types.String, pa.string()),
+    (types.Uuid, pa.string()),
+    (types.Date, pa.date32()),
+    (types.Time, pa.time64("us")),
+    (types.LargeBinary, pa.binary()),
+)
+
+
+def arrow_type(column: Column[Any]) -> pa.DataType:
+    """Choose the Arrow type that holds a database column exactly.
+
+    Raises:
+        UnsupportedColumn: there is none.
+    """
+    kind = column.type
+    if isinstance(kind, types.DateTime):
+        return pa.timestamp("us", tz="UTC" if kind.timezone else None)
+    for database, arrow in _SIMPLE:
+        if isinstance(kind, database):
+            return arrow
+    if isinstance(kind, types.Numeric):
+        if kind.precision is None:
+            return pa.decimal128(MAX_PRECISION, DEFAULT_SCALE)
+        if kind.precision <= MAX_PRECISION:
+            return pa.decimal128(kind.precision, kind.scale or 0)
+    raise UnsupportedColumn(column.name, str(kind))
+
+
+def column_array(values: Sequence[object], field: pa.Field) -> pa.Array:
+    """Put one column's values into an array of the field's type.
+
+    Raises:
+        InvalidValues: some value is not of that type; SQLite allows that in any column.
+    """
+    kind = field.type
+    try:
+        if pa.types.is_decimal(kind):
+            return pa.array([None if v is None else _decimal(v) for v in values], kind)
+        if pa.types.is_boolean(kind):
+            return pa.array([None if v is None else _truth(v) for v in values], kind)
+        if pa.types.is_string(kind):
+            return pa.array([str(v) if isinstance(v, uuid.UUID) else v for v in values], kind)
+        if pa.types.is_temporal(kind) and any(isinstance(v, str) for v in values):
+            return pa.array(values, pa.string()).cast(kind)
+        return pa.array(values, kind)
+    except (pa.ArrowException, InvalidOperation, TypeError, ValueError, OverflowError):
+        # Not chained: the causes quote the value.
+        raise InvalidValues(f"column {field.name}", str(kind)) from None
+
+
+def _decimal(value: object) -> Decimal:
+    if isinstance(value, float):
+        return Decimal(format(value, f".{_FLOAT_DIGITS}g"))
+    if isinstance(value, Decimal | int | str):
+        return Decimal(value)
+    raise TypeError
+
+
+def _truth(value: object) -> bool:
+    if value in (0, 1):
+        return bool(value)
+    raise ValueError
