@@ -1,0 +1,8 @@
+"""Run ``parley`` as ``python -m exchange.cli``."""
+
+import sys
+
+from exchange.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

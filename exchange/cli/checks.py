@@ -1,0 +1,123 @@
+"""``parley doctor`` and ``parley config check``: what is installed, and what is configured."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+from exchange.cli.framework import LazyGroup, command, invocation
+from exchange.cli.output import rows
+
+__all__ = ["CORE", "EXTRAS", "Extra", "check", "config", "doctor", "probe"]
+
+DISTRIBUTION = "parley-exchange"
+CORE = (
+    "click",
+    "cryptography",
+    "duckdb",
+    "flask",
+    "grpcio",
+    "numpy",
+    "pyarrow",
+    "pynacl",
+    "rbcl",
+    "sqlalchemy",
+)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An optional engine: its distribution, and the line that installs it."""
+
+    name: str
+    distribution: str
+    install: str
+
+
+EXTRAS = (
+    Extra("psycopg", "psycopg", f"pip install '{DISTRIBUTION}[postgresql]'"),
+    Extra("tenseal", "tenseal", f"pip install '{DISTRIBUTION}[tenseal]'"),
+    Extra("phe", "phe", f"pip install '{DISTRIBUTION}[phe]'"),
+    Extra("spu", "spu", f"pip install '{DISTRIBUTION}[spu]'"),
+    Extra("syft", "syft", f"pip install '{DISTRIBUTION}[syft]'"),
+    Extra("crypten", "crypten", "pip install --no-deps crypten==0.4.1"),
+)
+
+config = LazyGroup("config", {"check": "exchange.cli.checks:check"}, "config")
+
+
+def version_of(distribution: str) -> str | None:
+    """Look up an installed version without importing the package."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def probe(core: Sequence[str] = CORE, extras: Sequence[Extra] = EXTRAS) -> list[dict[str, object]]:
+    """List core and optional packages as present or absent."""
+    found: list[dict[str, object]] = [
+        {
+            "name": "python",
+            "kind": "core",
+            "version": platform.python_version(),
+            "state": "present",
+            "install": "",
+        }
+    ]
+    for name in (DISTRIBUTION, *core):
+        found.append(_row(name, "core", version_of(name), f"pip install '{DISTRIBUTION}'"))
+    for extra in extras:
+        found.append(_row(extra.name, "extra", version_of(extra.distribution), extra.install))
+    return found
+
+
+def _row(name: str, kind: str, version: str | None, install: str) -> dict[str, object]:
+    state = "present" if version else "absent"
+    return {
+        "name": name,
+        "kind": kind,
+        "version": version or "",
+        "state": state,
+        "install": "" if version else install,
+    }
+
+
+def missing(found: Sequence[Mapping[str, object]]) -> list[str]:
+    """Name the core packages that are absent."""
+    return [str(row["name"]) for row in found if row["kind"] == "core" and row["state"] == "absent"]
+
+
+@command("doctor")
+@click.pass_context
+def doctor(context: click.Context) -> int:
+    """List what is installed, and how to install what is absent."""
+    found = probe()
+    columns = ["name", "kind", "version", "state", "install"]
+    invocation(context).output.result(found, rows(found, columns))
+    return 1 if missing(found) else 0
+
+
+@command("config.check")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.pass_context
+def check(context: click.Context, path: Path) -> int:
+    """Read a settings file and explain every error in it."""
+    from exchange import config as settings
+
+    called = invocation(context)
+    problems = [
+        {"setting": found.setting, "expected": found.expected, "actual": found.actual}
+        for found in settings.check(path, called.environment)
+    ]
+    data = {"path": str(path), "problems": problems, "sound": not problems}
+    if not problems:
+        called.output.result(data, called.text("config.sound", path=path))
+        return 0
+    called.output.result(data, rows(problems, ["setting", "expected", "actual"]))
+    return 1

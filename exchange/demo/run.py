@@ -1,0 +1,156 @@
+"""Run the demonstration from an empty directory to its report."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from exchange.demo import steps
+from exchange.demo.audit import audit
+from exchange.demo.dataset import PEOPLE, locate
+from exchange.demo.errors import CheckFailed
+from exchange.demo.report import Report
+from exchange.demo.stage import Stage, Watch
+
+if TYPE_CHECKING:
+    from exchange.local import Consortium
+
+__all__ = ["STEPS", "Demo", "Unwatched"]
+
+STEPS: tuple[Callable[[Stage], None], ...] = (
+    steps.form,
+    steps.deal,
+    steps.publish,
+    steps.agree,
+    steps.answer,
+    steps.read_record,
+    steps.refuse,
+    audit,
+)
+
+
+class Unwatched:
+    """Watch that shows nothing."""
+
+    def step(self, number: int) -> None:
+        """Show nothing."""
+
+    def part(self, done: int, total: int, text: str) -> None:
+        """Show nothing."""
+
+
+class Demo:
+    """The demonstration.
+
+    Args:
+        out: directory for report, evidence, table and plot; None leaves nothing behind.
+        home: directory in which the working directory is made.
+        before_audit: called with the running consortium between steps 7 and 8.
+        rows: how many people of the data set take part.
+        keep: leave the working directory.
+        serve: leave the consortium running; the caller stops it with ``close``.
+        watch: told how far it is.
+    """
+
+    def __init__(
+        self,
+        out: Path | None,
+        home: Path,
+        before_audit: Callable[[Consortium], None] | None = None,
+        *,
+        rows: int = PEOPLE,
+        keep: bool = False,
+        serve: bool = False,
+        watch: Watch | None = None,
+    ) -> None:
+        self._out, self._home, self._before_audit = out, home, before_audit
+        self._rows, self._keep, self._serve = rows, keep, serve
+        self._watch = watch or Unwatched()
+        self._stage: Stage | None = None
+
+    def run(self) -> Report:
+        """Run all steps. A check that fails is in the report; with ``serve`` the processes go on.
+
+        Raises:
+            DatasetMissing: before anything is started.
+            ExchangeError: a step could not be done at all; everything is stopped and removed.
+        """
+        locate()
+        started = time.monotonic()
+        self._home.mkdir(parents=True, exist_ok=True)
+        if self._out is not None:
+            self._out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="parley-demo-", dir=self._home))
+        report = Report()
+        stage = Stage(work, self._out, self._rows, self._watch, report, self._before_audit, self._serve)
+        self._stage = stage
+        with _terminated():
+            try:
+                with suppress(CheckFailed):
+                    self._steps(stage)
+            except BaseException:
+                self.close()
+                raise
+        report.seconds = time.monotonic() - started
+        if self._serve and stage.consortium is not None:
+            report.places = _places(stage.consortium)
+        else:
+            self.close()
+        if self._out is not None:
+            report.files["report.json"] = str(self._out / "report.json")
+            (self._out / "report.json").write_bytes(report.encode())
+        return report
+
+    def _steps(self, stage: Stage) -> None:
+        for number, step in enumerate(STEPS, start=1):
+            self._watch.step(number)
+            started = time.monotonic()
+            step(stage)
+            stage.report.timings[f"step_{number}"] = round(time.monotonic() - started, 2)
+
+    def close(self) -> None:
+        """Stop what runs and remove the working directory unless it is kept."""
+        stage = self._stage
+        if stage is None:
+            return
+        stage.open.close()
+        if stage.consortium is not None:
+            stage.consortium.stop()
+        if not self._keep:
+            shutil.rmtree(stage.work, ignore_errors=True)
+        self._stage = None
+
+
+def _places(consortium: Consortium) -> dict[str, object]:
+    """Say where to look while everything runs."""
+    found: dict[str, object] = {"hub": consortium.hub_operator, "hub API": f"{consortium.hub_operator}/docs"}
+    for name, member in consortium.members.items():
+        found[name] = member.api
+        found[f"{name} API"] = f"{member.api}/docs"
+    found["profiles"] = str(consortium.home / "profiles")
+    return found
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that no process is left behind."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread, where nobody can set handlers
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

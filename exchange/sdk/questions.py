@@ -1,0 +1,208 @@
+"""Write the specs of the two questions a command line can ask: who matches, and statistics by group.
+
+A spec is the canonical JSON object whose digest is approved, recorded and executed. These functions are
+pure: the caller gives the job's id and the agreements. Anyone may write the object by hand instead; the
+format is in ``docs/protocols.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from exchange.errors import InvalidRequest
+
+__all__ = ["Identifier", "Measure", "Reference", "Side", "matching_spec", "statistics_spec"]
+
+DEFAULT_RULES = ("nfkc", "trim", "upper", "remove-spaces", "remove-hyphens")
+MAX_DECIMALS = 9
+_EXPECTED = "OWNER/ASSET:COLUMN"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column of an asset, written ``OWNER/ASSET:COLUMN``."""
+
+    asset: str
+    column: str
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read the written form.
+
+        Raises:
+            InvalidRequest: it has another form.
+        """
+        asset, colon, column = text.partition(":")
+        owner, slash, slug = asset.partition("/")
+        if not (colon and slash and owner and slug and column):
+            raise InvalidRequest("column", _EXPECTED, text)
+        return cls(asset, column)
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """The column that names a person, and the rules that make both owners' spellings equal."""
+
+    reference: Reference
+    rules: tuple[str, ...] = DEFAULT_RULES
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column to be summed, as fixed point with ``decimals`` decimal places."""
+
+    reference: Reference
+    decimals: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Measure:
+        """Read ``OWNER/ASSET:COLUMN[:DECIMALS]``.
+
+        Raises:
+            InvalidRequest: it has another form, or more than nine decimals.
+        """
+        head, colon, last = text.rpartition(":")
+        if not colon or ":" not in head:
+            return cls(Reference.parse(text))
+        if not last.isdigit() or int(last) > MAX_DECIMALS:
+            raise InvalidRequest("decimals", f"0 to {MAX_DECIMALS}", last)
+        return cls(Reference.parse(head), int(last))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One owner's part in a question: the owner's DID, and the agreement under which its asset is used."""
+
+    owner: str
+    agreement: str
+    identifier: Identifier
+
+    @property
+    def asset(self) -> str:
+        """The asset this side brings."""
+        return self.identifier.reference.asset
+
+
+def _column(name: str, decimals: int = 0) -> dict[str, Any]:
+    return {"name": name, "decimals": decimals}
+
+
+def _match(left: Side, right: Side, minimum_matches: int) -> dict[str, Any]:
+    if left.asset == right.asset:
+        raise InvalidRequest("identifiers", "columns of two different assets", f"twice {left.asset}")
+    return {
+        "id": "match",
+        "component": "psi/ecdh",
+        "version": 1,
+        "parties": {"left": left.owner, "right": right.owner},
+        "inputs": {
+            role: {"asset": side.asset, "columns": [_column(side.identifier.reference.column)]}
+            for role, side in (("left", left), ("right", right))
+        },
+        "after": [],
+        "params": {
+            "normalise": {"left": list(left.identifier.rules), "right": list(right.identifier.rules)},
+            "minimum_matches": minimum_matches,
+        },
+        "recipients": [],
+    }
+
+
+def _report(reader: str, after: str) -> dict[str, Any]:
+    return {
+        "id": "report",
+        "component": "report/table",
+        "version": 1,
+        "parties": {"reader": reader},
+        "inputs": {},
+        "after": [after],
+        "params": {"plot": "bar"},
+        "recipients": [reader],
+    }
+
+
+def _spec(
+    job: str, title: str, purpose: str, sides: Sequence[Side], steps: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "job": job,
+        "title": title,
+        "purpose": purpose,
+        "agreements": {side.asset: side.agreement for side in sides},
+        "steps": [dict(step) for step in steps],
+    }
+
+
+def matching_spec(
+    *, job: str, title: str, purpose: str, reader: str, left: Side, right: Side, minimum_matches: int
+) -> dict[str, Any]:
+    """Ask how many people both owners know.
+
+    Args:
+        job: id of the new job.
+        title: what people see in lists.
+        purpose: a DPV term, e.g. ``dpv:CustomerSolvencyMonitoring``.
+        reader: DID of the member to whom the result is sealed.
+        left: one owner's side.
+        right: the other owner's side.
+        minimum_matches: below this number the owners' nodes stop the job.
+    """
+    match = _match(left, right, minimum_matches) | {"recipients": [reader]}
+    return _spec(job, title, purpose, (left, right), (match, _report(reader, "match")))
+
+
+def statistics_spec(
+    *,
+    job: str,
+    title: str,
+    purpose: str,
+    reader: str,
+    sides: Sequence[Side],
+    measures: Sequence[Measure],
+    group: Reference,
+    min_cohort: int,
+) -> dict[str, Any]:
+    """Ask for counts, sums and means over the people both owners know, by a group.
+
+    The measures are one owner's columns, the group is the other's.
+
+    Args:
+        job: id of the new job.
+        title: what people see in lists.
+        purpose: a DPV term.
+        reader: DID of the member to whom the result is sealed.
+        sides: the two owners' sides, in any order.
+        measures: columns to sum, all of one asset.
+        group: the column to group by, of the other asset.
+        min_cohort: groups with fewer people are left out by the owners' nodes.
+
+    Raises:
+        InvalidRequest: measures and group do not belong to the two sides as they should.
+    """
+    by_asset = {side.asset: side for side in sides}
+    owners = {measure.reference.asset for measure in measures}
+    expected = "measures of one asset and the group of the other"
+    if len(by_asset) != 2 or len(owners) != 1 or {*owners, group.asset} != set(by_asset):
+        raise InvalidRequest("columns", expected, ", ".join(sorted({*owners, group.asset})) or "none")
+    measured, grouped = by_asset[owners.pop()], by_asset[group.asset]
+    statistics = {
+        "id": "statistics",
+        "component": "stats/group-sums",
+        "version": 1,
+        "parties": {"measure_holder": measured.owner, "group_holder": grouped.owner},
+        "inputs": {
+            "measure_holder": {
+                "asset": measured.asset,
+                "columns": [_column(measure.reference.column, measure.decimals) for measure in measures],
+            },
+            "group_holder": {"asset": grouped.asset, "columns": [_column(group.column)]},
+        },
+        "after": ["match"],
+        "params": {"min_cohort": min_cohort, "statistics": ["count", "sum", "mean"]},
+        "recipients": [reader],
+    }
+    steps = (_match(measured, grouped, min_cohort), statistics, _report(reader, "statistics"))
+    return _spec(job, title, purpose, (measured, grouped), steps)
