@@ -7,7 +7,7 @@ node; it never sees the network, the ledger or a key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -49,7 +49,7 @@ class StepContext:
         step: the step as approved.
         role: the role played here.
         minimum_cohort: the largest minimum among the agreement and the step; no smaller group may leave.
-        read: yields this role's input as one table with exactly the columns asked for, in source order.
+        read: yields one column of this role's input, in source order, as record batches.
         channel: opens the channel to the party that plays a role of this step.
         earlier: own outcomes of the steps in ``after``, by step id.
         released: opened releases addressed to this node of the steps in ``after``: step id to role to bytes.
@@ -60,7 +60,7 @@ class StepContext:
     step: Step
     role: str
     minimum_cohort: int
-    read: Callable[[], pa.Table]
+    read: Callable[[str], Iterator[pa.RecordBatch]]
     channel: Callable[[str], Channel]
     earlier: Mapping[str, bytes]
     released: Mapping[str, Mapping[str, bytes]]

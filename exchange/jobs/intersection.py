@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors import identifiers
+from connectors import columns, identifiers
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import Component, Outcome, Param, RoleInput, StepContext, whole_number
 from exchange.jobs.releases import Cardinality
@@ -38,12 +38,12 @@ def rows_of(local: bytes) -> NDArray[np.int64]:
 def _run(context: StepContext) -> Outcome:
     column = context.step.inputs[context.role].columns[0].name
     rules = cast("dict[str, list[str]]", context.step.params["normalise"])
-    items = identifiers.normalise(context.read().column(column), rules[context.role])
-    identifiers.check(items, column)
+    read = columns.column_array(context.read(column), column)
+    items = identifiers.check(identifiers.normalise(read, rules[context.role], column), column)
     other = "right" if context.role == "left" else "left"
     matched = ecdh.run(
         context.channel(other),
-        [item.encode() for item in items.to_pylist()],
+        identifiers.to_bytes(items),
         context.rng,
         progress=context.progress,
     )

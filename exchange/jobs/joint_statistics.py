@@ -7,8 +7,6 @@ and releases it, sealed, to the recipients; neither owner can open the result.
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from connectors import columns
@@ -16,6 +14,7 @@ from exchange.errors import JobFailed
 from exchange.jobs.component import Component, Outcome, Param, RoleInput, StepContext, whole_number
 from exchange.jobs.intersection import rows_of
 from exchange.jobs.releases import GroupRelease, Measure, MeasureRelease
+from exchange.jobs.spec import ColumnInput
 from mpc import fixed_point
 from mpc.stats import group_sums
 from policies.column_control import Level
@@ -23,7 +22,6 @@ from policies.column_control import Level
 __all__ = ["COMPONENT"]
 
 _MAX_GROUPS = 256
-_MISSING = "(missing)"
 
 
 def _run(context: StepContext) -> Outcome:
@@ -39,30 +37,23 @@ def _run(context: StepContext) -> Outcome:
 
 def _group_holder(context: StepContext, rows: NDArray[np.int64], minimum: int) -> GroupRelease:
     name = context.step.inputs[context.role].columns[0].name
-    column = pc.fill_null(pc.cast(context.read().column(name), pa.string()), _MISSING)
-    taken = column.combine_chunks().take(pa.array(rows))
-    labels = sorted(pc.unique(taken).to_pylist())
-    if len(labels) > _MAX_GROUPS:
-        raise JobFailed(f"column {name}: expected at most {_MAX_GROUPS} groups, found {len(labels)}")
-    groups = pc.index_in(taken, value_set=pa.array(labels, pa.string())).to_numpy(zero_copy_only=False)
+    groups = columns.group_codes(context.read(name), name)
+    if len(groups.labels) > _MAX_GROUPS:
+        raise JobFailed(f"column {name}: expected at most {_MAX_GROUPS} groups, found {len(groups.labels)}")
     shares = group_sums.group_holder(
         context.channel("measure_holder"),
-        groups.astype(np.int64),
-        len(labels),
+        groups.codes[rows],
+        len(groups.labels),
         min_cohort=minimum,
         rng=context.rng,
         progress=context.progress,
     )
-    return GroupRelease(name, tuple(labels), shares)
+    return GroupRelease(name, groups.labels, shares)
 
 
 def _measure_holder(context: StepContext, rows: NDArray[np.int64], minimum: int) -> MeasureRelease:
     wanted = context.step.inputs[context.role].columns
-    table = context.read()
-    encoded = [
-        fixed_point.encode(columns.measure_array(table.to_batches(), column.name), column.decimals)[rows]
-        for column in wanted
-    ]
+    encoded = [_encoded(context, column)[rows] for column in wanted]
     shares = group_sums.measure_holder(
         context.channel("group_holder"),
         np.stack(encoded, axis=1),
@@ -71,6 +62,11 @@ def _measure_holder(context: StepContext, rows: NDArray[np.int64], minimum: int)
         progress=context.progress,
     )
     return MeasureRelease(tuple(Measure(column.name, column.decimals) for column in wanted), shares)
+
+
+def _encoded(context: StepContext, column: ColumnInput) -> NDArray[np.int64]:
+    values = columns.measure_array(context.read(column.name), column.name)
+    return fixed_point.encode(list(values) if values.dtype == object else values, column.decimals)
 
 
 COMPONENT = Component(

@@ -189,3 +189,10 @@ def test_every_setting_has_a_description_and_a_variable_of_its_own() -> None:
     for fields in (config.HUB_FIELDS, config.NODE_FIELDS):
         assert len({entry.variable for entry in fields}) == len(fields)
         assert all(entry.description for entry in fields)
+
+
+def test_settings_are_loaded_by_their_kind(directory: Path) -> None:
+    config.save(directory, "hub", HUB)
+    assert isinstance(config.load(directory / config.FILE_NAME, {}), config.HubSettings)
+    config.save(directory, "node", NODE)
+    assert isinstance(config.load(directory, {}), config.NodeSettings)

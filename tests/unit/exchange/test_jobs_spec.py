@@ -10,64 +10,9 @@ import pytest
 from exchange.errors import InvalidRequest
 from exchange.jobs.registry import Registry, built_in, code_digest
 from exchange.jobs.spec import JobSpec
+from exchange.jobs.testing import ANALYST, BUREAU, LENDER
+from exchange.jobs.testing import example_spec as example
 from ledger import canonical
-
-LENDER, BUREAU, ANALYST = "did:key:zLender", "did:key:zBureau", "did:key:zAnalyst"
-JOB = "job-" + "0" * 26
-
-
-def example() -> dict[str, Any]:
-    return {
-        "v": 1,
-        "job": JOB,
-        "title": "Default rate by income band",
-        "purpose": "dpv:CustomerSolvencyMonitoring",
-        "agreements": {"lender/loans": "agreement-1", "bureau/people": "agreement-2"},
-        "steps": [
-            {
-                "id": "match",
-                "component": "psi/ecdh",
-                "version": 1,
-                "parties": {"left": LENDER, "right": BUREAU},
-                "inputs": {
-                    "left": {"asset": "lender/loans", "columns": [{"name": "customer_id", "decimals": 0}]},
-                    "right": {"asset": "bureau/people", "columns": [{"name": "person_id", "decimals": 0}]},
-                },
-                "after": [],
-                "params": {
-                    "normalise": {"left": ["trim", "upper"], "right": ["trim"]},
-                    "minimum_matches": 10,
-                },
-                "recipients": [],
-            },
-            {
-                "id": "stats",
-                "component": "stats/group-sums",
-                "version": 1,
-                "parties": {"measure_holder": LENDER, "group_holder": BUREAU},
-                "inputs": {
-                    "measure_holder": {
-                        "asset": "lender/loans",
-                        "columns": [{"name": "default", "decimals": 0}],
-                    },
-                    "group_holder": {"asset": "bureau/people", "columns": [{"name": "band", "decimals": 0}]},
-                },
-                "after": ["match"],
-                "params": {"min_cohort": 10},
-                "recipients": [ANALYST],
-            },
-            {
-                "id": "report",
-                "component": "report/table",
-                "version": 1,
-                "parties": {"reader": ANALYST},
-                "inputs": {},
-                "after": ["stats"],
-                "params": {"plot": "bar"},
-                "recipients": [],
-            },
-        ],
-    }
 
 
 def test_a_specification_survives_encoding() -> None:
