@@ -54,6 +54,9 @@ class Rule:
     pattern: str | None = None
 
 
+_NO_RULE = Rule()
+
+
 class Kind(Protocol):
     """One kind of value."""
 
@@ -332,6 +335,7 @@ def read_as(hint: type[T], value: object, where: str) -> T:
     return cast(T, kind_of(hint).read(value, where))
 
 
+@functools.cache
 def _record(make: type) -> Record:
     hints = get_type_hints(make, include_extras=True)
     declared = dataclasses.fields(make)
