@@ -18,6 +18,7 @@ from exchange.config.settings import (
     amend,
     check,
     hub_settings,
+    load,
     node_settings,
     save,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "amend",
     "check",
     "hub_settings",
+    "load",
     "node_settings",
     "private_directory",
     "save",

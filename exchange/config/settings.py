@@ -22,6 +22,7 @@ __all__ = [
     "amend",
     "check",
     "hub_settings",
+    "load",
     "node_settings",
     "save",
 ]
@@ -92,12 +93,22 @@ def node_settings(directory: Path, environ: Mapping[str, str]) -> NodeSettings:
     return _node(directory, _read(directory, "node", environ))
 
 
-def check(path: Path, environ: Mapping[str, str] | None = None) -> list[Problem]:
-    """Everything wrong with the settings in ``path``, a data directory or the ``parley.toml`` in one."""
+def load(path: Path, environ: Mapping[str, str]) -> HubSettings | NodeSettings:
+    """Read the settings in ``path``, a data directory or the ``parley.toml`` in one, whatever their kind.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
     directory = path.parent if path.name == FILE_NAME else path
+    if _load(directory).get("kind") == "hub":
+        return hub_settings(directory, environ)
+    return node_settings(directory, environ)
+
+
+def check(path: Path, environ: Mapping[str, str] | None = None) -> list[Problem]:
+    """Everything wrong with the settings in ``path``; see ``load``."""
     try:
-        kind = _load(directory).get("kind")
-        _read(directory, "hub" if kind == "hub" else "node", environ or {})
+        load(path, environ or {})
     except ConfigError as error:
         return list(error.problems)
     return []

@@ -1,0 +1,119 @@
+"""Opening a database and bringing its schema up to date; SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Literal
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Engine,
+    String,
+    Table,
+    TypeDecorator,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from exchange.errors import ExchangeError
+from ledger.times import format_time, parse_time
+
+__all__ = ["Moment", "Schema", "StoreUnavailable", "keep", "open_engine", "transaction", "upgrade"]
+
+Schema = Literal["hub", "node"]
+
+_BUSY_MS = 30_000
+_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {_BUSY_MS}")
+
+
+class StoreUnavailable(ExchangeError):
+    """The database did not carry out a request."""
+
+    code = "store.unavailable"
+    blame = "operator"
+    retryable = True
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware time in whole seconds, kept as text that sorts: ``2026-11-23T10:00:00Z``."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """Write a time."""
+        return None if value is None else format_time(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        """Read a time."""
+        return None if value is None else parse_time(value)
+
+
+def open_engine(url: str) -> Engine:
+    """Open a database; a SQLite file is written through to disk and may be read while it is written."""
+    engine = create_engine(url)
+    if make_url(url).get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def upgrade(engine: Engine, schema: Schema) -> None:
+    """Bring the tables of ``schema`` to this build's version; what they hold stays.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached or refuses.
+    """
+    migrations = importlib.resources.files(f"exchange.store.{schema}") / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    with transaction(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction that ends with the block: committed, or undone where anything is raised.
+
+    Raises:
+        StoreUnavailable: the database did not carry it out.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        # the driver's text may quote values, so only its kind is told
+        raise StoreUnavailable(f"the database did not carry out a request: {type(error).__name__}") from error
+
+
+def keep(connection: Connection, table: Table, values: Mapping[str, object], *, replace: bool) -> bool:
+    """Insert a row. Where its key exists already, replace the rest of the row or leave it as it is.
+
+    Returns:
+        Whether anything was written.
+    """
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table).values(**values)
+    key = [column.name for column in table.primary_key]
+    rest = {name: statement.excluded[name] for name in values if name not in key}
+    if replace:
+        statement = statement.on_conflict_do_update(index_elements=key, set_=rest)
+    else:
+        statement = statement.on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1

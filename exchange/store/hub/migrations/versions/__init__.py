@@ -1,0 +1,1 @@
+"""One module per revision of the hub's tables, named by number and subject."""

@@ -1,0 +1,1 @@
+"""One module per revision of the node's tables, named by number and subject."""

@@ -1,0 +1,108 @@
+"""The node's tables. Trusted by its own organisation alone, and by nobody else for anything."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import JSON, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from exchange.store.engine import Moment
+
+__all__ = [
+    "AssetRow",
+    "CheckpointRow",
+    "DecisionRow",
+    "JobRow",
+    "NodeBase",
+    "OutboxRow",
+    "PersonRow",
+]
+
+
+class NodeBase(DeclarativeBase):
+    """Root of the node's models."""
+
+
+class AssetRow(NodeBase):
+    """Where a version of an asset lies.
+
+    ``location`` holds no credentials; where it has some, ``sealed_location`` is the whole.
+    """
+
+    __tablename__ = "node_assets"
+
+    asset: Mapped[str] = mapped_column(String(200), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    location: Mapped[str] = mapped_column(Text)
+    sealed_location: Mapped[bytes | None] = mapped_column(LargeBinary)
+    source_table: Mapped[str | None] = mapped_column(String(200))
+    salt: Mapped[bytes] = mapped_column(LargeBinary)
+    columns: Mapped[list[str]] = mapped_column(JSON)
+    text_columns: Mapped[list[str]] = mapped_column(JSON)
+
+
+class PersonRow(NodeBase):
+    """A person with roles at this node, known by a token of which only the digest is kept."""
+
+    __tablename__ = "node_people"
+    __table_args__ = (UniqueConstraint("token_digest", name="node_people_token"),)
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    token_digest: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime] = mapped_column(Moment)
+
+
+class DecisionRow(NodeBase):
+    """What a person of this organisation decided about a negotiation, and why."""
+
+    __tablename__ = "node_decisions"
+    __table_args__ = (UniqueConstraint("negotiation", "approver", name="node_decisions_once"),)
+
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    negotiation: Mapped[str] = mapped_column(String(80))
+    approver: Mapped[str] = mapped_column(String(100))
+    role: Mapped[str] = mapped_column(String(40))
+    decision: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str] = mapped_column(Text)
+    decided: Mapped[datetime] = mapped_column(Moment)
+
+
+class JobRow(NodeBase):
+    """This party's side of a job: the specification it decided on and how far it is."""
+
+    __tablename__ = "node_jobs"
+
+    job: Mapped[str] = mapped_column(String(80), primary_key=True)
+    spec: Mapped[bytes] = mapped_column(LargeBinary)
+    state: Mapped[str] = mapped_column(String(40))
+    decision: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(Integer)
+    version: Mapped[int] = mapped_column(Integer)
+    updated: Mapped[datetime] = mapped_column(Moment)
+
+
+class CheckpointRow(NodeBase):
+    """A finished step, sealed to this node's own key."""
+
+    __tablename__ = "node_checkpoints"
+
+    job: Mapped[str] = mapped_column(String(80), primary_key=True)
+    step: Mapped[str] = mapped_column(String(80), primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    stored: Mapped[datetime] = mapped_column(Moment)
+
+
+class OutboxRow(NodeBase):
+    """A signed entry on its way to the ledger."""
+
+    __tablename__ = "node_outbox"
+    __table_args__ = (UniqueConstraint("txid", name="node_outbox_txid"),)
+
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    txid: Mapped[str] = mapped_column(String(64))
+    type: Mapped[str] = mapped_column(String(40))
+    raw: Mapped[bytes] = mapped_column(LargeBinary)
+    state: Mapped[str] = mapped_column(String(10), index=True)
