@@ -9,6 +9,7 @@ does not fit is refused.
 from __future__ import annotations
 
 import decimal
+import operator
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -23,7 +24,7 @@ MAX_DECIMALS: Final = 9
 _LIMIT: Final = 2**63
 _CLOSE_BELOW: Final = 2.0**44
 _CLOSE: Final = 2.0**-10
-"""A product below 2**44, rounded to float64, is within 2**-10 of the exact one: half a unit in its last place."""
+"""A product below 2**44, rounded to float64, is within 2**-10 of the exact one (half a last place)."""
 
 _EXACT: Final = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 
@@ -114,8 +115,10 @@ def _nearest(value: Decimal | int | Fraction, decimals: int) -> int | None:
             return None
         scaled = value.scaleb(decimals, _EXACT)
         nearest = int(scaled.to_integral_value(decimal.ROUND_HALF_EVEN, _EXACT))
-    else:
+    elif isinstance(value, Fraction):
         nearest = round(value * 10**decimals)
+    else:
+        nearest = operator.index(value) * 10**decimals
     return nearest if -_LIMIT < nearest < _LIMIT else None
 
 
