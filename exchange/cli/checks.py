@@ -112,7 +112,7 @@ def check(context: click.Context, path: Path) -> int:
 
     called = invocation(context)
     problems = [
-        {"setting": found.setting, "expected": found.expected, "actual": found.actual}
+        {"setting": found.field, "expected": found.expected, "actual": found.actual}
         for found in settings.check(path, called.environment)
     ]
     data = {"path": str(path), "problems": problems, "sound": not problems}

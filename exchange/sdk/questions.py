@@ -201,7 +201,7 @@ def statistics_spec(
             "group_holder": {"asset": grouped.asset, "columns": [_column(group.column)]},
         },
         "after": ["match"],
-        "params": {"min_cohort": min_cohort, "statistics": ["count", "sum", "mean"]},
+        "params": {"min_cohort": min_cohort},
         "recipients": [reader],
     }
     steps = (_match(measured, grouped, min_cohort), statistics, _report(reader, "statistics"))

@@ -1,0 +1,149 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import pytest
+
+from exchange.cli.agreements import agreement
+from exchange.cli.assets import column, expiry, source_of
+from exchange.cli.consortium import data_directories
+from exchange.cli.genesis import merge
+from exchange.cli.jobs import position, read_spec
+from exchange.cli.questions import choose_agreement
+from exchange.errors import InvalidRequest, NotFound
+from ledger import canonical
+
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30d", "2026-12-23T10:00:00Z"),
+        ("2030-12-31", "2030-12-31T00:00:00Z"),
+        ("2030-12-31T08:00:00+08:00", "2030-12-31T00:00:00Z"),
+        ("2030-12-31T00:00:00Z", "2030-12-31T00:00:00Z"),
+    ],
+)
+def test_an_expiry_is_read_in_each_form(text: str, expected: str) -> None:
+    assert expiry(text, NOW) == expected
+
+
+@pytest.mark.parametrize("text", ["", "soon", "30", "-3d", "31.12.2030"])
+def test_another_expiry_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="expires"):
+        expiry(text, NOW)
+
+
+def test_a_file_is_known_by_its_suffix(tmp_path: Path) -> None:
+    assert source_of(tmp_path / "a.CSV", None, None)["kind"] == "file"
+    with pytest.raises(InvalidRequest, match=r"a\.xlsx"):
+        source_of(tmp_path / "a.xlsx", None, None)
+
+
+def test_a_database_needs_a_table() -> None:
+    with pytest.raises(click.UsageError, match="--table"):
+        source_of(None, "sqlite:///x", None)
+    assert source_of(None, "sqlite:///x", "t") == {"kind": "sql", "location": "sqlite:///x", "table": "t"}
+
+
+def test_file_and_database_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError):
+        source_of(tmp_path / "a.csv", "sqlite:///x", "t")
+    with pytest.raises(click.UsageError):
+        source_of(None, None, None)
+
+
+def test_a_column_gets_the_control_of_its_role() -> None:
+    assert column("measure", "bill:2")["name"] == "bill"
+    assert column("measure", "bill")["control"] == "AFTER_AGGREGATE"
+    assert column("identifier", "id")["control"] == "AFTER_JOIN"
+    assert column("group", "band")["control"] == "AFTER_GROUP_BY"
+    with pytest.raises(InvalidRequest):
+        column("measure", "bill:x")
+
+
+def test_data_directories_are_for_all_or_for_one(tmp_path: Path) -> None:
+    (tmp_path / "l").mkdir()
+    found = data_directories(["lender", "bureau"], [f"lender={tmp_path / 'l'}", str(tmp_path)])
+    assert found == {"lender": [tmp_path / "l", tmp_path], "bureau": [tmp_path]}
+    with pytest.raises(click.UsageError, match="lender, bureau"):
+        data_directories(["lender", "bureau"], [f"nobody={tmp_path}"])
+    with pytest.raises(click.UsageError, match="a directory"):
+        data_directories(["lender"], [str(tmp_path / "absent")])
+
+
+def row(name: str, **changed: object) -> dict[str, object]:
+    base: dict[str, object] = {
+        "agreement": name,
+        "asset": "lender/loans",
+        "consumer": "me",
+        "status": "final",
+        "uses": 0,
+        "limits": {"uses": 3},
+    }
+    return base | changed
+
+
+def test_an_agreement_with_uses_left_is_preferred() -> None:
+    held = [row("old"), row("spent", uses=3), row("theirs", consumer="you"), row("gone", status="revoked")]
+    assert choose_agreement(held, "lender/loans", "me")["agreement"] == "old"
+
+
+def test_a_spent_agreement_is_still_sent_for_its_owner_to_refuse() -> None:
+    held = [row("spent", uses=3), row("gone", status="revoked")]
+    assert choose_agreement(held, "lender/loans", "me")["agreement"] == "spent"
+
+
+def test_a_named_agreement_is_taken_whatever_its_state() -> None:
+    held = [row("fresh"), row("spent", uses=3)]
+    assert choose_agreement(held, "lender/loans", "me", ["spent"])["agreement"] == "spent"
+
+
+def test_no_agreement_is_an_error_that_names_the_asset() -> None:
+    with pytest.raises(NotFound, match="bureau/income"):
+        choose_agreement([row("a")], "bureau/income", "me")
+
+
+def test_a_spec_without_an_id_gets_one(tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text('{"v": 1}')
+    assert str(read_spec(path, NOW)["job"]).startswith("job-")
+    path.write_text('{"job": "job-x"}')
+    assert read_spec(path, NOW) == {"job": "job-x"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_file_that_is_no_spec_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(text)
+    with pytest.raises(InvalidRequest, match="a JSON object"):
+        read_spec(path, NOW)
+
+
+def test_progress_is_that_of_the_step_under_way() -> None:
+    steps = [{"step": "match", "done": 5, "total": 5}, {"step": "statistics", "done": 1, "total": 4}]
+    assert position({"progress": steps}) == (1, 4, "statistics")
+    assert position({"progress": steps[:1]}) == (5, 5, "match")
+    assert position({"progress": []}) == (0, 1, "")
+
+
+def draft(*kids: str, **changed: object) -> bytes:
+    sigs = [{"kid": kid, "alg": "EdDSA", "sig": kid} for kid in kids]
+    return canonical.encode({"v": 1, "type": "gov.genesis", "sigs": sigs} | changed)
+
+
+def test_signatures_on_copies_of_one_draft_are_joined() -> None:
+    merged = canonical.decode(merge([draft("hub", "b"), draft("hub", "a")]))
+    assert isinstance(merged, dict)
+    assert isinstance(merged["sigs"], list)
+    assert [one["kid"] for one in merged["sigs"] if isinstance(one, dict)] == ["a", "b", "hub"]
+
+
+def test_copies_that_differ_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="drafts that differ"):
+        merge([draft("a"), draft("b", v=2)])
+
+
+def test_groups_list_their_members_without_importing_them() -> None:
+    assert agreement.list_commands(click.Context(agreement))[0] == "request"
