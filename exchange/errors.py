@@ -20,10 +20,13 @@ __all__ = [
     "InvalidRequest",
     "JobFailed",
     "JobRefused",
+    "KeyFileDamaged",
+    "KeyFileExposed",
     "LedgerRefused",
     "NodeUnreachable",
     "NotFound",
     "PublicFace",
+    "SealBroken",
     "TimedOut",
     "Unauthenticated",
     "WrongPassphrase",
@@ -109,6 +112,27 @@ class WrongPassphrase(ExchangeError):
     blame = "operator"
 
 
+class KeyFileDamaged(ExchangeError):
+    """The key file is missing, or is not as it was written."""
+
+    code = "keys.damaged"
+    blame = "operator"
+
+
+class KeyFileExposed(ExchangeError):
+    """Others than its owner may read the key file."""
+
+    code = "keys.exposed"
+    blame = "operator"
+
+
+class SealBroken(ExchangeError):
+    """A sealed text is for another reader or another use, or was altered."""
+
+    code = "seal.broken"
+    blame = "peer"
+
+
 class LedgerRefused(ExchangeError):
     """The consortium's validity function refused an entry of ours; ``reason`` is its code."""
 
@@ -160,7 +184,14 @@ _FACES: dict[str, tuple[int, str, int]] = {
     "exchange.timed-out": (504, "Timed out", 3),
     "hub.unreachable": (503, "The hub does not answer", 2),
     "node.unreachable": (503, "The node does not answer", 2),
+    "keys.damaged": (500, "The keys could not be read", 2),
+    "keys.exposed": (500, "The keys are readable by others", 2),
     "keys.wrong-passphrase": (500, "The keys could not be opened", 2),
+    "peer.unreachable": (503, "The other party's node does not answer", 2),
+    "peer.refused": (502, "The other party's node does not take part", 1),
+    "peer.clock-skew": (502, "The clocks of two nodes differ too much", 1),
+    "peer.timed-out": (504, "The other party was silent for too long", 3),
+    "seal.broken": (502, "A sealed text could not be opened", 1),
     "ledger.refused": (409, "The ledger refused the entry", 1),
     "job.refused": (409, "The job was refused", 1),
     "job.failed": (409, "The job failed", 1),

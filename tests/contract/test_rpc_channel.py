@@ -170,8 +170,7 @@ def test_an_abort_passes_a_full_window(pair: tuple[StepChannel, StepChannel]) ->
     pair[0].abort("mpc.abort")
     pair[0].abort("second")
     with pytest.raises(PeerAborted, match=r"mpc\.abort"):
-        for _ in range(5):
-            pair[1].receive("bulk")
+        [pair[1].receive("bulk") for _ in range(5)]
 
 
 def test_an_abort_just_before_closing_arrives(links: tuple[Link, Link]) -> None:
