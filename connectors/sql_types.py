@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from sqlalchemy import Column, types
@@ -13,6 +14,8 @@ from sqlalchemy import Column, types
 from connectors.errors import InvalidValues, UnsupportedColumn
 
 __all__ = ["arrow_type", "column_array"]
+
+_T = TypeVar("_T", date, time, datetime)
 
 MAX_PRECISION: Final = 38
 # For NUMERIC without precision: 26 digits before the point and 12 after it.
@@ -66,8 +69,12 @@ def column_array(values: Sequence[object], field: pa.Field) -> pa.Array:
             return pa.array([None if v is None else _truth(v) for v in values], kind)
         if pa.types.is_string(kind):
             return pa.array([str(v) if isinstance(v, uuid.UUID) else v for v in values], kind)
-        if pa.types.is_temporal(kind) and any(isinstance(v, str) for v in values):
-            return pa.array(values, pa.string()).cast(kind)
+        if pa.types.is_date(kind):
+            return pa.array([None if v is None else _read(date, v) for v in values], kind)
+        if pa.types.is_time(kind):
+            return pa.array([None if v is None else _read(time, v) for v in values], kind)
+        if pa.types.is_timestamp(kind):
+            return pa.array([None if v is None else _instant(v, zoned=bool(kind.tz)) for v in values], kind)
         return pa.array(values, kind)
     except (pa.ArrowException, InvalidOperation, TypeError, ValueError, OverflowError):
         # Not chained: the causes quote the value.
@@ -80,6 +87,22 @@ def _decimal(value: object) -> Decimal:
     if isinstance(value, Decimal | int | str):
         return Decimal(value)
     raise TypeError
+
+
+def _read(kind: type[_T], value: object) -> _T:
+    """Take a date or time as it is, or from ISO 8601 text as SQLite keeps it; never from a number."""
+    if isinstance(value, str):
+        return kind.fromisoformat(value)
+    if type(value) is kind:
+        return value
+    raise TypeError
+
+
+def _instant(value: object, *, zoned: bool) -> datetime:
+    instant = _read(datetime, value)
+    if (instant.tzinfo is not None) is not zoned:
+        raise ValueError
+    return instant
 
 
 def _truth(value: object) -> bool:

@@ -1,0 +1,147 @@
+"""Neither passwords nor cells reach a message, a repr or a traceback."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sqlite3
+import traceback
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from connectors import (
+    ConnectorError,
+    SourceSpec,
+    columns,
+    dataset_version,
+    identifiers,
+    open_source,
+    profiles,
+)
+
+CANARY = "canary-4a7f"
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def locations(port: int) -> list[str]:
+    return [
+        f"postgresql+psycopg://steward:{CANARY}@127.0.0.1:{port}/loans",
+        f"postgresql+psycopg://steward:p%40ss%2Fcanary-4a7f@127.0.0.1:{port}/loans",
+        f"postgresql+psycopg://steward@127.0.0.1:{port}/loans?password={CANARY}",
+        f"postgresql+psycopg://steward:{CANARY}@127.0.0.1:not-a-port/loans",
+        f"postgresql+psycopg://steward:{CANARY}@127.0.0.1:{port}/loans?{CANARY}=1",
+        f"mysql://steward:{CANARY}@127.0.0.1/loans",
+        f"://{CANARY}",
+    ]
+
+
+@pytest.mark.parametrize("which", range(7))
+def test_a_password_is_in_no_error_traceback_or_log(
+    which: int, closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    spec = SourceSpec("sql", locations(closed_port)[which], "loans")
+    with pytest.raises(ConnectorError) as caught:
+        open_source(spec, roots=[])
+    seen = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(vars(caught.value))
+    assert "canary" not in seen
+    assert "canary" not in caplog.text
+
+
+def test_a_password_is_in_no_repr() -> None:
+    spec = SourceSpec("sql", locations(5432)[1], "loans")
+    assert "canary" not in repr(spec)
+    assert spec.display == "postgresql+psycopg://steward:***@127.0.0.1:5432/loans"
+
+
+def read_all(path: Path) -> object:
+    source = open_source(SourceSpec("file", path.name), roots=[path.parent])
+    return list(source.batches(source.schema().names))
+
+
+def broken_csv(path: Path) -> object:
+    rows = "".join(f"{i},{i}\n" for i in range(40_000))
+    path.with_name("t.csv").write_text(f'a,b\n{rows}{CANARY},1,2,3,4\n"{CANARY}')
+    return read_all(path.with_name("t.csv"))
+
+
+def damaged_parquet(path: Path) -> object:
+    target = path.with_name("t.parquet")
+    pa.parquet.write_table(pa.table({"a": [CANARY] * 5000}), target, compression="none", use_dictionary=False)
+    content = bytearray(target.read_bytes())
+    content[100:200] = bytes(b ^ 0xFF for b in content[100:200])
+    target.write_bytes(bytes(content))
+    return read_all(target)
+
+
+def mistyped_sqlite(path: Path) -> object:
+    with closing(sqlite3.connect(path.with_name("t.db"))) as database, database:
+        database.execute("CREATE TABLE t (a INTEGER)")
+        database.execute("INSERT INTO t VALUES (?)", [CANARY])
+    source = open_source(SourceSpec("sql", "sqlite:///t.db", "t"), roots=[path.parent])
+    return dataset_version(source, bytes(32))
+
+
+def doubled_identifiers(_: Path) -> object:
+    return identifiers.check(pa.array([CANARY, CANARY]))
+
+
+def text_measures(_: Path) -> object:
+    return columns.measure_array([pa.record_batch({"m": [CANARY]})], "m")
+
+
+@pytest.mark.parametrize(
+    "fault", [broken_csv, damaged_parquet, mistyped_sqlite, doubled_identifiers, text_measures]
+)
+def test_a_cell_is_in_no_error(fault: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(ConnectorError) as caught:
+        fault(tmp_path / "t")
+    seen = "".join(
+        line
+        for line in traceback.format_exception(caught.value)
+        if "CANARY" not in line  # the test's own source
+    )
+    assert CANARY not in seen + repr(caught.value) + repr(vars(caught.value))
+
+
+def test_a_profile_holds_no_cell_unless_ranges_are_asked(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"a": [CANARY, "b"], "n": [987654321, 1]}), tmp_path / "t.parquet")
+    source = open_source(SourceSpec("file", "t.parquet"), roots=[tmp_path])
+    written = str(profiles.profile(source).as_json())
+    assert CANARY not in written
+    assert "987654321" not in written
+
+
+def test_duckdb_can_open_only_the_file_it_was_given(tmp_path: Path) -> None:
+    import duckdb
+
+    from connectors.files import _database
+
+    (tmp_path / "mine.csv").write_text("a\n1\n")
+    (tmp_path / "other.csv").write_text("a\n2\n")
+    with _database(tmp_path / "mine.csv") as database:
+        mine = database.sql("SELECT * FROM read_csv($path)", params={"path": str(tmp_path / "mine.csv")})
+        assert mine.fetchall() == [(1,)]
+        for statement in (
+            f"SELECT * FROM read_csv('{tmp_path}/other.csv')",  # noqa: S608
+            f"SELECT * FROM read_csv('{tmp_path}/*.csv')",  # noqa: S608
+            f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+            f"ATTACH '{tmp_path}/new.db'",
+            "SET enable_external_access = true",
+            "INSTALL httpfs",
+        ):
+            with pytest.raises(duckdb.Error):
+                database.sql(statement).fetchall()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.csv", "other.csv"]
