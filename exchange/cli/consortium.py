@@ -33,7 +33,7 @@ def data_directories(orgs: Iterable[str], given: Sequence[str]) -> dict[str, lis
 
 
 @command("up")
-@option("--org", "orgs", key="orgs", multiple=True, default=DEFAULT_ORGS)
+@option("--org", "orgs", key="orgs", multiple=True)
 @option("--join", "joining", key="join", multiple=True)
 @option("--data", key="data", multiple=True)
 @home_option
@@ -50,6 +50,11 @@ def up(
 
     called = invocation(context)
     place = home_of(context, home)
+    if (place / "consortium.json").exists():
+        if data:
+            raise click.UsageError("--data: expected none, because the consortium here has its directories")
+    elif not orgs:
+        orgs = DEFAULT_ORGS
     with called.output.progress("progress.up") as bar:
         made = Consortium.up(
             place,

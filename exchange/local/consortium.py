@@ -113,19 +113,19 @@ class Consortium:
 
         Args:
             home: an empty or new directory, or one with a stopped consortium, which starts again as it was.
-            orgs: the founders' names, at least two.
+            orgs: the founders' names, at least two; none where a stopped consortium starts again.
             join: organisations that are admitted by a proposal and votes once the founders run.
             data: directories from which an organisation's node may read, by name.
             steps: told what is being done.
 
         Raises:
-            AlreadyUp: one runs here.
+            AlreadyUp: one runs here, or a stopped one here has other members.
             ChildFailed: a process failed; whatever had been started is stopped and removed.
         """
         home = home.resolve()
-        if (home / "consortium.json").exists():
-            return cls.find(home)._again(steps)
         names = [*orgs, *join]
+        if (home / "consortium.json").exists():
+            return cls.find(home)._again(names, steps)
         if len(orgs) < 2 or len(set(names)) != len(names) or HUB in names:
             raise InvalidRequest(
                 "--org", f"two or more different names, none {HUB!r}", ", ".join(names) or "none"
@@ -156,7 +156,10 @@ class Consortium:
         steps("up.ready", total, total)
         return made
 
-    def _again(self, steps: Steps) -> Consortium:
+    def _again(self, names: Sequence[str], steps: Steps) -> Consortium:
+        if names and set(names) != set(self.members):
+            held, asked = ", ".join(sorted(self.members)), ", ".join(sorted(names))
+            raise AlreadyUp(f"expected a consortium of {asked}, found one of {held} in {self.home}")
         alive = [name for name, running in self.processes.items() if is_alive(running)]
         if alive:
             raise AlreadyUp(

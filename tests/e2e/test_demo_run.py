@@ -1,0 +1,119 @@
+"""The demonstration on a tenth of the data, whole and with the hub's database altered before the audit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exchange.demo import Demo, Report
+from exchange.demo.audit import alter_entry
+from exchange.local import Consortium
+
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
+
+ROWS = 3_000
+PROMISED = {
+    "result",
+    "expected_plaintext",
+    "max_error",
+    "matched",
+    "refusals",
+    "ledger",
+    "verification",
+    "seconds",
+}
+
+
+def parley(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "exchange.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    out = tmp_path_factory.mktemp("demo") / "out"
+    home = tmp_path_factory.mktemp("home")
+    report = Demo(out, home, rows=ROWS).run()
+    assert not list(home.iterdir())  # the working directory is gone
+    return report, out
+
+
+def test_every_check_holds(demo: tuple[Report, Path]) -> None:
+    assert demo[0].failures == []
+
+
+def test_the_document_has_the_promised_members_and_lies_in_out(demo: tuple[Report, Path]) -> None:
+    report, out = demo
+    document = json.loads((out / "report.json").read_text())
+    assert set(document) >= PROMISED
+    assert {path.name for path in out.iterdir()} >= {
+        "report.json",
+        "evidence.zip",
+        "table.csv",
+        "plot.png",
+        "plot.svg",
+    }
+    assert document["matched"] == report.matched == ROWS * 8 // 10
+    assert Decimal(document["max_error"]) == 0
+
+
+def test_three_questions_were_answered_and_two_refused_for_their_own_reasons(
+    demo: tuple[Report, Path],
+) -> None:
+    report, _ = demo
+    assert [question["group"] for question in report.questions] == ["income_band", "age_band", "education"]
+    assert [refusal["clause"] for refusal in report.refusals] == ["purpose", "uses"]
+    purpose, uses = report.refusals
+    assert any("purpose" in code for code in purpose["codes"])
+    assert any("count" in code or "uses" in code for code in uses["codes"])
+    for refusal in report.refusals:
+        assert set(refusal["by"]) <= {"lender", "bureau"}
+        assert refusal["by"]
+        assert refusal["reasons"]
+
+
+def test_the_evidence_verifies_and_any_altered_byte_does_not(
+    demo: tuple[Report, Path], tmp_path: Path
+) -> None:
+    report, out = demo
+    genesis = report.ledger["genesis"]
+    assert parley("verify", out / "evidence.zip", "--genesis", genesis).returncode == 0
+    data = bytearray((out / "evidence.zip").read_bytes())
+    data[len(data) // 3] ^= 0x10
+    (tmp_path / "altered.zip").write_bytes(data)
+    refused = parley("verify", tmp_path / "altered.zip", "--format", "json")
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["message"]
+
+
+def test_the_evidence_of_another_consortium_is_refused(demo: tuple[Report, Path]) -> None:
+    assert parley("verify", demo[1] / "evidence.zip", "--genesis", "0" * 64).returncode == 1
+
+
+def test_verification_needs_no_server_stack(demo: tuple[Report, Path]) -> None:
+    probe = (
+        "import sys; from exchange.cli import main; code = main(['verify', sys.argv[1]]); "
+        "print([m for m in ('flask', 'grpc', 'cheroot', 'httpx', 'duckdb') if m in sys.modules]); sys.exit(code)"
+    )
+    command = [sys.executable, "-P", "-c", probe, str(demo[1] / "evidence.zip")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]")
+
+
+def test_a_hub_database_altered_before_the_audit_is_detected_and_named(tmp_path: Path) -> None:
+    altered: list[int] = []
+
+    def alter(consortium: Consortium) -> None:
+        altered.append(alter_entry(consortium.hub_directory()))
+
+    report = Demo(None, tmp_path, alter, rows=1_000).run()
+    assert not report.is_sound
+    named = [failure for failure in report.failures if str(altered[0]) in failure]
+    assert any("regulator's copy" in failure for failure in named)
+    assert any("hub's database" in failure for failure in named)
+    assert not list(tmp_path.iterdir())
