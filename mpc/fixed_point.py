@@ -33,7 +33,7 @@ def encode(values: Sequence[Decimal | int] | NDArray[Any], decimals: int) -> NDA
     """Encode values with ``decimals`` decimals, rounding exactly, half to even.
 
     Args:
-        values: Decimals and integers in any mixture, or an array of integers or float64; any shape.
+        values: Decimals and integers in any mixture, or an array of integers or float64 of any shape.
         decimals: 0 to 9.
 
     Returns:
@@ -50,7 +50,7 @@ def encode(values: Sequence[Decimal | int] | NDArray[Any], decimals: int) -> NDA
     """
     _check_decimals(decimals)
     if not isinstance(values, np.ndarray):
-        return _encode_exactly(list(values), (len(values),), decimals)
+        return _encode_exactly(values, decimals, total=len(values))
     if values.dtype == np.float64:
         return _encode_floats(values, decimals)
     if values.dtype.kind in "iu":
@@ -76,15 +76,15 @@ def _encode_floats(values: NDArray[np.float64], decimals: int) -> NDArray[np.int
     infinite = int(np.count_nonzero(~np.isfinite(values)))
     if infinite:
         raise ValueOutOfRange(f"{infinite} of {values.size} values are not finite")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         scaled = values * 10.0**decimals
-    fraction = np.abs(scaled - np.trunc(scaled))
+        fraction = np.abs(scaled - np.trunc(scaled))
     # The rounded product decides, unless it is so near a tie or so large that the exact one is needed.
     unclear = (np.abs(fraction - 0.5) <= _CLOSE) | ~(np.abs(scaled) < _CLOSE_BELOW)
     encoded = np.zeros(values.shape, dtype=np.int64)
     encoded[~unclear] = np.rint(scaled[~unclear]).astype(np.int64)
-    difficult = values[unclear].tolist()
-    encoded[unclear] = _encode_exactly([Fraction(value) for value in difficult], (len(difficult),), decimals)
+    difficult = [Fraction(value) for value in values[unclear].tolist()]
+    encoded[unclear] = _encode_exactly(difficult, decimals, total=values.size)
     return encoded
 
 
@@ -97,15 +97,15 @@ def _encode_integers(values: NDArray[Any], decimals: int) -> NDArray[np.int64]:
 
 
 def _encode_exactly(
-    values: Sequence[Decimal | int | Fraction], shape: tuple[int, ...], decimals: int
+    values: Sequence[Decimal | int | Fraction], decimals: int, *, total: int
 ) -> NDArray[np.int64]:
     encoded = [_nearest(value, decimals) for value in values]
     misfits = sum(integer is None for integer in encoded)
     if misfits:
         raise ValueOutOfRange(
-            f"{misfits} of {len(values)} values are not finite or do not fit int64 with {decimals} decimals"
+            f"{misfits} of {total} values are not finite or do not fit int64 with {decimals} decimals"
         )
-    return np.array(encoded, dtype=np.int64).reshape(shape)
+    return np.array(encoded, dtype=np.int64)
 
 
 def _nearest(value: Decimal | int | Fraction, decimals: int) -> int | None:

@@ -5,7 +5,8 @@ version of the same protocol in the same session and saw the same messages in th
 protocol and version, and `ConfirmedChannel.confirm` exchanges one hash over session and both directions
 before any output exists.
 
-Not a defence against a malicious party: a cheating peer can hash what it likes.
+Not a defence against a malicious party: a cheating peer can hash what it likes. Not fair either: if the very
+last message is lost, one party has its output and the other aborts.
 """
 
 from __future__ import annotations
