@@ -1,0 +1,67 @@
+"""What this node owes the consortium at this moment, read off the ledger state alone.
+
+Level-triggered: after every final change the whole list is derived anew, so a node that was down, or was
+killed between deciding and writing, finds its open duties again without any memory of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ledger.state import State
+
+__all__ = ["Duty", "DutyKind", "open_duties"]
+
+
+class DutyKind(StrEnum):
+    """The acts a node performs by itself once people have decided."""
+
+    ACKNOWLEDGE_MEMBERSHIP = "acknowledge-membership"
+    EXECUTE_PROPOSAL = "execute-proposal"
+    VERIFY_AGREEMENT = "verify-agreement"
+    FINALIZE_NEGOTIATION = "finalize-negotiation"
+    DECIDE_JOB = "decide-job"
+    RUN_JOB = "run-job"
+
+
+@dataclass(frozen=True)
+class Duty:
+    """One thing to do, about one subject."""
+
+    kind: DutyKind
+    subject: str
+
+
+def open_duties(state: State, final_size: int, me: str) -> Iterator[Duty]:
+    """All duties of participant ``me`` that follow from entries below ``final_size``.
+
+    A job that another owner has refused is still decided on: the asker learns every reason at once.
+    """
+
+    def final(table: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for key, row in state.rows(table).items():
+            if int(row["index"]) < final_size:
+                yield key, row
+
+    for did, member in final("members"):
+        if did == me and member["status"] == "admitted":
+            yield Duty(DutyKind.ACKNOWLEDGE_MEMBERSHIP, did)
+    for key, proposal in final("proposals"):
+        if proposal["proposer"] == me and proposal["status"] == "accepted":
+            yield Duty(DutyKind.EXECUTE_PROPOSAL, key)
+    for key, negotiation in final("negotiations"):
+        if negotiation["state"] == "AGREED" and negotiation["consumer"] == me:
+            yield Duty(DutyKind.VERIFY_AGREEMENT, key)
+        elif negotiation["state"] == "VERIFIED" and negotiation["provider"] == me:
+            yield Duty(DutyKind.FINALIZE_NEGOTIATION, key)
+    for key, job in final("jobs"):
+        if me not in job["parties"]:
+            continue
+        undecided = me != job["submitter"] and me not in job["starts"] and me not in job["refusals"]
+        if undecided and job["state"] in ("SUBMITTED", "REFUSED"):
+            yield Duty(DutyKind.DECIDE_JOB, key)
+        elif job["state"] == "RUNNING":
+            yield Duty(DutyKind.RUN_JOB, key)
