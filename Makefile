@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test check proto bench clean install-demo install-dev
+.PHONY: help demo test check proto docs bench clean install-demo install-dev
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +23,14 @@ check: install-dev ## Lint, format, types, layers, generated files, documents
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -P scripts/proto.py --check
+	$(BIN)/python -P scripts/settings_table.py --check
 	$(BIN)/python -P -m pytest -q tests/docs tests/architecture
 
 proto: install-dev ## Generate the gRPC stubs from the .proto files
 	$(BIN)/python -P scripts/proto.py
+
+docs: install-dev ## Generate the tables in docs/ that come from the code
+	$(BIN)/python -P scripts/settings_table.py
 
 bench: install-dev ## Run every benchmark; bench-AREA runs one (see benchmarks/)
 	@set -e; for area in $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)); do $(MAKE) bench-$$area; done
