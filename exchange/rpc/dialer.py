@@ -18,7 +18,7 @@ from exchange.rpc.link import Limits, Link, Observer
 from exchange.rpc.v1 import party_pb2_grpc
 from exchange.rpc.v1.party_pb2 import Frame
 from ledger.times import system_clock
-from mpc.errors import MalformedMessage
+from mpc.errors import ChannelBroken, MalformedMessage
 
 __all__ = ["dial"]
 
@@ -138,7 +138,10 @@ class _Dialer:
                 return
             try:
                 self.connect(time.monotonic() + self.link.limits.reconnect_s)
-            except (ExchangeError, MalformedMessage) as failure:
+            except ExchangeError as failure:
+                self.link.fail(ChannelBroken(f"the connection was lost and did not come back: {failure}"))
+                return
+            except MalformedMessage as failure:
                 self.link.fail(failure)
                 return
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NoReturn
 
 import grpc
@@ -149,12 +150,16 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         if not self._expects(first.session, peer):
             _refuse(context, grpc.StatusCode.NOT_FOUND, "this session is not expected here")
         slot = self._slot_for(first, peer, context)
+        skewed = self._clock_failure(first, peer, now)
+        if skewed is not None:
+            self._fail(slot, skewed)  # before the caller reads our time and hangs up
         received = slot.link.received if slot.link is not None else 0
         yield peers.hello(self._keys, first.session, first.hello.link, received, now)
+        if skewed is not None:
+            _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, skewed.code)
         try:
-            peers.check_clock(peer, first.hello, now, self._max_skew_s)
             stream, link = self._attach(slot, first, peer)
-        except (ClockSkew, MalformedMessage) as failure:
+        except MalformedMessage as failure:
             self._fail(slot, failure)
             _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, failure.code)
         link.observe("received", first)
@@ -188,20 +193,22 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
                 return slot
         _refuse(context, grpc.StatusCode.ALREADY_EXISTS, "the session has its stream already")
 
+    def _clock_failure(self, first: Frame, peer: str, now: datetime) -> ClockSkew | MalformedMessage | None:
+        try:
+            peers.check_clock(peer, first.hello, now, self._max_skew_s)
+        except (ClockSkew, MalformedMessage) as failure:
+            return failure
+        return None
+
     def _attach(self, slot: _Slot, first: Frame, peer: str) -> tuple[int, Link]:
         with self._changed:
-            if slot.link is None:
-                slot.link_id = first.hello.link
-                slot.link = Link(
-                    first.session,
-                    peer,
-                    limits=self._limits,
-                    observer=self._observer,
-                    on_close=self._forget,
-                )
-            stream = slot.link.attach(first.hello.received)
+            link = slot.link or Link(
+                first.session, peer, limits=self._limits, observer=self._observer, on_close=self._forget
+            )
+            stream = link.attach(first.hello.received)
+            slot.link, slot.link_id = link, first.hello.link
             self._changed.notify_all()
-            return stream, slot.link
+            return stream, link
 
     def _fail(self, slot: _Slot, failure: Exception) -> None:
         with self._changed:
