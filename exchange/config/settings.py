@@ -74,6 +74,11 @@ class NodeSettings:
     step_timeout_s: int
     final_timeout_s: int
 
+    @property
+    def hub_url(self) -> str:
+        """Address of the hub, empty before joining."""
+        return "" if self.hub is None else self.hub.url
+
 
 def hub_settings(directory: Path, environ: Mapping[str, str]) -> HubSettings:
     """Read the settings of the hub in ``directory``.
