@@ -202,16 +202,18 @@ def search(context: click.Context, words: tuple[str, ...], org: str, home: Path 
     """Search titles, descriptions, keywords and columns."""
     with client(context, org, home) as node:
         found = node.catalog(" ".join(words))
-    datasets = found.get("dcat:dataset", found.get("dataset", []))
     shown = [
         {
-            "id": dataset.get("@id") or dataset.get("dct:identifier"),
-            "title": dataset.get("dct:title", dataset.get("title")),
-            "publisher": dataset.get("dct:publisher", dataset.get("publisher")),
+            "asset": dataset["@id"],
+            "title": dataset["dct:title"],
+            "publisher": dataset["dct:publisher"].get("foaf:nick", ""),
+            "rows": dataset["parley:rows"],
+            "columns": [column["csvw:name"] for column in dataset["csvw:tableSchema"]["csvw:column"]],
         }
-        for dataset in datasets
+        for dataset in found["dcat:dataset"]
     ]
-    invocation(context).output.result(found, rows(shown, ["id", "title", "publisher"]))
+    view = rows(shown, ["asset", "title", "publisher", "rows", "columns"])
+    invocation(context).output.result(found, view)
 
 
 @command("catalog.show")

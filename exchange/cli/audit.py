@@ -45,7 +45,7 @@ def search(
         found = list(
             node.entries(asset=asset, participant=participant, agreement=agreement, job=job, type_=type_)
         )
-    invocation(context).output.result(found, rows(found, ["index", "time", "type", "actor", "code"]))
+    invocation(context).output.result(found, rows(found, ["index", "type", "name", "code", "txid"]))
 
 
 @command("audit.export")

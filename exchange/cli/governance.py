@@ -54,5 +54,5 @@ def list_(context: click.Context, org: str, home: Path | None) -> None:
     """List proposals and their votes."""
     with client(context, org, home) as node:
         found = node.proposals()
-    columns = ["proposal", "proposer", "status", "approvals", "rejections"]
+    columns = ["proposal", "status", "proposer", "votes"]
     invocation(context).output.result(found, rows(found, columns))

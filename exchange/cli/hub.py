@@ -100,12 +100,12 @@ def install_genesis(context: click.Context, directory: Path, signed: tuple[Path,
     """Install the genesis that every founder has signed."""
     from exchange.cli.genesis import merge
     from exchange.hub import setup
-    from ledger.entries import Entry
+    from ledger.membership import genesis_hash
 
     called = invocation(context)
     raw = setup.install_genesis(directory, merge([path.read_bytes() for path in signed]))
     out.write_bytes(raw)
-    called.output.result({"genesis": Entry.parse(raw).txid, "file": str(out)}, Entry.parse(raw).txid)
+    called.output.result({"genesis": genesis_hash(raw), "file": str(out)}, genesis_hash(raw))
 
 
 @command("hub.run")
@@ -125,10 +125,11 @@ def run(context: click.Context, directory: Path, passphrase_file: Path | None) -
 @click.pass_context
 def backup(context: click.Context, directory: Path, out: Path) -> None:
     """Copy the hub's directory, also while it runs."""
-    from exchange.hub import setup
+    from exchange.cli import hub_store
 
-    setup.backup(directory, out)
-    invocation(context).output.result({"backup": str(out)}, str(out))
+    called = invocation(context)
+    hub_store.backup(directory, out, called.environment)
+    called.output.result({"backup": str(out)}, str(out))
 
 
 @command("hub.fsck")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from exchange.errors import InvalidRequest, TimedOut
 from exchange.local.errors import AlreadyUp, NotUp
@@ -32,9 +32,8 @@ from exchange.local.processes import (
     parley,
     stop_all,
 )
-
-if TYPE_CHECKING:
-    from exchange.sdk import NodeClient
+from exchange.sdk import NodeClient, NodeProblem, Profile
+from ledger.membership import genesis_hash
 
 __all__ = ["Consortium", "Member", "Steps"]
 
@@ -233,6 +232,7 @@ class Consortium:
         )
         parts = [part for path in signed.values() for part in ("--signed", path)]
         call(parley("hub", "install-genesis", "--dir", self._directory(HUB), *parts, "--out", genesis))
+        self.genesis = genesis_hash(genesis.read_bytes())
         call_all((self._join_command(name), None) for name in founders)
 
     def _join_command(self, name: str) -> list[str]:
@@ -263,15 +263,9 @@ class Consortium:
         for voter in voters:
             if voter != proposer:
                 with self.client(voter) as node:
-                    if self._is_open(node, proposal):
-                        node.vote(proposal, approve=True)
+                    _approve(node, proposal)
         call(self._join_command(name))
         self._start([name])
-
-    @staticmethod
-    def _is_open(node: NodeClient, proposal: str) -> bool:
-        rows = {str(row["proposal"]): str(row["status"]) for row in node.proposals()}
-        return rows.get(proposal, "open") == "open"
 
     def _await_active(self, names: Sequence[str]) -> None:
         deadline = time.monotonic() + JOIN_S
@@ -279,9 +273,7 @@ class Consortium:
             while True:
                 with self.client(name) as node:
                     active = {row["name"] for row in node.members() if row["status"] == "active"}
-                    described = node.node()
                 if set(names) <= active:
-                    self.genesis = str(described["genesis"])
                     break
                 if time.monotonic() > deadline:
                     missing = ", ".join(sorted(set(names) - active))
@@ -292,8 +284,6 @@ class Consortium:
 
     def client(self, org: str) -> NodeClient:
         """Return a client of one organisation's node, with that organisation's profile."""
-        from exchange.sdk import Profile
-
         return Profile.load(self.home, org).client()
 
     def status(self) -> list[dict[str, object]]:
@@ -371,3 +361,22 @@ class Consortium:
         fresh = self.home / "consortium.json.new"
         fresh.write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
         fresh.replace(self.home / "consortium.json")
+
+
+def _approve(node: NodeClient, proposal: str) -> None:
+    """Vote for a proposal as soon as this node's own ledger has it, unless the others' votes sufficed."""
+    deadline = time.monotonic() + JOIN_S
+    while True:
+        status = next((row["status"] for row in node.proposals() if row["proposal"] == proposal), None)
+        if status == "open":
+            break
+        if status is not None:
+            return
+        if time.monotonic() > deadline:
+            raise TimedOut(f"expected {proposal} at {node.profile.org}'s node within {JOIN_S:g} s")
+        time.sleep(_POLL_S)
+    try:
+        node.vote(proposal, approve=True)
+    except NodeProblem as problem:
+        if problem.extras.get("reason") != "proposal.closed":  # executed since the look above
+            raise
