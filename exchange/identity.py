@@ -34,6 +34,7 @@ __all__ = ["INTERACTIVE", "MODERATE", "Cost", "NodeKeys", "seal_to"]
 
 ENROLMENT_DOMAIN = b"parley-enrolment/v1\n"
 _SEAL_DOMAIN = b"parley-seal/v1\n"
+_STORAGE_DOMAIN = b"parley-store/v1"
 _CHECK_DOMAIN = b"parley-keys-check/v1\n"
 
 _VERSION = 1
@@ -108,6 +109,10 @@ class NodeKeys:
     def seal_public(self) -> bytes:
         """X25519 public key to which others seal."""
         return bytes(PrivateKey(self.seal).public_key)
+
+    def storage_key(self, use: bytes) -> bytes:
+        """Derive 32 bytes that encrypt what this node stores for one use; another use gives another key."""
+        return hashlib.blake2b(use, key=self.seal, digest_size=32, person=_STORAGE_DOMAIN).digest()
 
     def member_record(
         self, role: Literal["participant", "regulator"], title: str, endpoint: str

@@ -50,6 +50,7 @@ class Node:
         keys: this participant's keys.
         clock: aware time in UTC.
         observer: sees every frame that other parties exchange with this node; for transcript tests.
+        connect: makes the connection to the hub from its address, this node's keys and the hub's certificate.
     """
 
     def __init__(
@@ -59,13 +60,16 @@ class Node:
         *,
         clock: Callable[[], datetime] = system_clock,
         observer: Observer | None = None,
+        connect: Callable[[str, NodeKeys, bytes], HubClient] = HubClient,
     ) -> None:
         if settings.hub is None:
             raise Conflict(f"node {settings.name} has not joined a hub yet: parley node join")
         genesis = settings.hub.genesis.read_bytes()
-        store = open_node_store(settings.database)
+        store = open_node_store(
+            settings.database, clock=clock, location_key=keys.storage_key(b"source locations")
+        )
         upgrade(store.engine)
-        hub = HubClient(settings.hub.url, keys, settings.hub.certificate)
+        hub = connect(settings.hub.url, keys, settings.hub.certificate)
         mirror = Mirror(
             LedgerStore(store.engine),
             hub,
