@@ -80,7 +80,11 @@ def dial(
 
 
 class _Lost(Exception):
-    """The stream is gone, or did not come about; another try may do. Says what gRPC said."""
+    """The stream is gone, or did not come about. Says what gRPC said."""
+
+    def __init__(self, status: grpc.StatusCode, details: str) -> None:
+        super().__init__(details or status.name)
+        self.status, self.details = status, details
 
 
 class _Dialer:
@@ -111,11 +115,23 @@ class _Dialer:
             try:
                 self._stream = self._open(max(deadline - time.monotonic(), pause))
             except _Lost as lost:
+                final = self._final_reason(lost)
+                if final is not None:
+                    raise final from lost
                 if time.monotonic() + pause >= deadline or self._stopping.wait(pause):
                     raise PeerUnreachable(self._peer, self._endpoint, _in_words(str(lost))) from lost
                 pause = min(2 * pause, _BACKOFF_MAX_S)
             else:
                 return
+
+    def _final_reason(self, lost: _Lost) -> ExchangeError | None:
+        """Return the error to raise at once, or None if another try may do."""
+        if lost.status in _REFUSALS:
+            return PeerRefused(self._peer, str(lost))
+        if "CERTIFICATE_VERIFY_FAILED" in lost.details:
+            reason = "what answers there shows another certificate than the one on the ledger"
+            return PeerUnreachable(self._peer, self._endpoint, reason)
+        return None
 
     def start(self) -> None:
         """Read in a thread from now on."""
@@ -171,11 +187,9 @@ class _Dialer:
             self.link.observe("sent", greeting)
             self.link.observe("received", answer)
             stream.begin(self.link, self.link.attach(answer.hello.received))
-        except (_Lost, ExchangeError, MalformedMessage) as error:
+        except (_Lost, ExchangeError, MalformedMessage):
             stream.cancel()
             stream.close()
-            if isinstance(error, _Lost) and error.__cause__ is not None:
-                self._raise_refusal(error.__cause__)
             raise
         return stream
 
@@ -184,13 +198,6 @@ class _Dialer:
         if (answer.session, answer.hello.sender, answer.hello.link) != expected:
             raise MalformedMessage("expected the peer's hello for this session, got another frame")
         peers.check_clock(self._peer, answer.hello, self._clock(), self._max_skew_s)
-
-    def _raise_refusal(self, error: BaseException) -> None:
-        if isinstance(error, grpc.RpcError) and error.code() in _REFUSALS:
-            raise PeerRefused(self._peer, error.details() or error.code().name) from error
-        if isinstance(error, grpc.RpcError) and "CERTIFICATE_VERIFY_FAILED" in (error.details() or ""):
-            reason = "what answers there shows another certificate than the one on the ledger"
-            raise PeerUnreachable(self._peer, self._endpoint, reason) from error
 
 
 class _Stream:
@@ -237,7 +244,7 @@ class _Stream:
         try:
             yield from self._call
         except grpc.RpcError as error:
-            raise _Lost(error.details() or error.code().name) from error
+            raise _Lost(error.code(), error.details() or "") from error
 
     def cancel(self) -> None:
         """End the call at once."""

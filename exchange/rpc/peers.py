@@ -43,6 +43,7 @@ CHANNEL_OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.enable_retries", 0),
+    ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
 )
 """For both ends: small frames only, and a dead connection is noticed within 20 seconds."""
 
