@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -50,7 +51,7 @@ def init(
     directory: Path,
     name: str,
     title: str | None,
-    role: str,
+    role: Literal["participant", "regulator"],
     net: str,
     api_bind: str,
     party_bind: str,

@@ -64,7 +64,7 @@ class Output:
         """The console for people, on standard error."""
         from rich.console import Console
 
-        return Console(file=self._stderr, markup=False, highlight=False)
+        return Console(file=self._stderr, markup=False, highlight=False, emoji=False)
 
     def note(self, key: str, **values: object) -> None:
         """Tell a person something that is not the result."""
@@ -87,7 +87,7 @@ class Output:
             from rich.console import Console
 
             width = None if self._stdout.isatty() else 160
-            Console(file=self._stdout, width=width, markup=False, highlight=False).print(view)
+            Console(file=self._stdout, width=width, markup=False, highlight=False, emoji=False).print(view)
         self._stdout.flush()
 
     def event(self, data: Mapping[str, object]) -> None:
