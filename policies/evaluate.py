@@ -24,7 +24,7 @@ from policies.report import (
     SatisfactionState,
 )
 from policies.sentences import Finding
-from policies.vocabulary import ACTIONS, includes
+from policies.vocabulary import ACTIONS, DUTIES, includes
 
 __all__ = ["evaluate"]
 
@@ -110,6 +110,9 @@ def _prohibition(rule: Prohibition, path: str, facts: Facts) -> RuleReport:
 
 def _obligation(rule: Obligation, path: str, facts: Facts) -> RuleReport:
     premises = _premises(rule, path, facts)
+    if rule.action not in ACTIONS and rule.action not in DUTIES:
+        unknown = Finding("policy.unknown-action", f"{path}.action", rule.action)
+        return RuleReport(path, "Obligation", ActivationState.ACTIVE, ControlState.REFUSE, premises, unknown)
     lifted = any(premise.satisfaction is SatisfactionState.UNSATISFIED for premise in premises)
     done = rule.action in (texts(facts.get("fulfilled")) or ())
     if lifted or done:

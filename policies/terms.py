@@ -235,4 +235,4 @@ def _missing_expiry() -> datetime:
 
 
 def _write_instant(instant: datetime) -> str:
-    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return instant.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

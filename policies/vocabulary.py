@@ -17,6 +17,7 @@ from typing import Final
 __all__ = [
     "ACTIONS",
     "CONTEXT",
+    "DUTIES",
     "OPERANDS",
     "PROFILE",
     "Operand",
@@ -93,6 +94,9 @@ ACTIONS: Final[Mapping[str, str | None]] = MappingProxyType(
         "read": "use",
     }
 )
+
+# Actions of ODRL 2.2 that an obligation may ask for, besides those above.
+DUTIES: Final = frozenset({"compensate", "delete", "inform", "obtainConsent", "reviewPolicy"})
 
 
 def includes(broad: str, narrow: str) -> bool:
