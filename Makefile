@@ -33,10 +33,10 @@ docs: install-dev ## Generate the tables in docs/ that come from the code
 	$(BIN)/python -P scripts/settings_table.py
 
 bench: install-dev ## Run every benchmark; bench-AREA runs one (see benchmarks/)
-	@set -e; for area in $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)); do $(MAKE) bench-$$area; done
+	@set -e; for area in $(filter-out run,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py))); do $(MAKE) bench-$$area; done
 
 bench-%: install-dev
-	$(BIN)/python -P benchmarks/$*.py $(ARGS)
+	$(BIN)/python -P benchmarks/run.py $* $(ARGS)
 
 clean: ## Remove what was built, the environment included
 	rm -rf build dist *.egg-info .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
