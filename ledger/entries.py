@@ -32,7 +32,7 @@ _DOMAIN = b"dx-tx/v1\n"
 _MAX_SIGNATURES = 64
 _MAX_REFS = 64
 _REQUIRED = {"v", "net", "type", "seq", "actor", "exp", "refs", "body", "sigs"}
-_TYPE = re.compile(r"[a-z]+(\.[a-z-]+)*")
+_TYPE = re.compile(r"(?=.{1,64}\Z)[a-z]+(\.[a-z-]+)*")
 _NAME = re.compile(r"[!-~]{1,256}")
 _SEQ = re.compile(r"[0-9A-Za-z-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from exchange.config import amend, node_settings, private_directory, save
 from exchange.errors import Conflict, InvalidRequest
 from exchange.hub.setup import add_signature
-from exchange.identity import NodeKeys
+from exchange.identity import MODERATE, Cost, NodeKeys
 from exchange.node.people import People, Role
 from exchange.store import NodeStore, open_node_store
 from ledger.entries import Entry
@@ -43,6 +43,7 @@ def init(
     party_endpoint: str,
     source_roots: Sequence[Path],
     passphrase: str,
+    cost: Cost = MODERATE,
 ) -> Initialised:
     """Generate keys that never leave ``directory``, write the settings, make one account per role.
 
@@ -68,7 +69,7 @@ def init(
         },
     )
     keys = NodeKeys.generate(name, net, party_endpoint.rpartition(":")[0])
-    keys.save(directory / KEYS_FILE, passphrase)
+    keys.save(directory / KEYS_FILE, passphrase, cost=cost)
     people = People(_store(directory).people)
     tokens = {each.value: people.add(each.value, [each.value]) for each in Role}
     enrolment = keys.enrolment(keys.member_record(role=role, title=title, endpoint=party_endpoint))
