@@ -1,0 +1,84 @@
+"""What is not there or not right: a peer nobody reaches, a clock an hour off, a hub that is gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange.errors import HubUnreachable, InvalidRequest, JobFailed
+from exchange.local.processes import free_ports
+from ledger.times import system_clock
+
+pytestmark = pytest.mark.xdist_group("exchange-failures")
+
+
+def test_an_unreachable_node_fails_the_job_and_is_named(
+    tmp_path: Path, make_question: Callable[..., Any]
+) -> None:
+    nowhere = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    asked = make_question(
+        tmp_path,
+        endpoints=dict(zip(("lender", "bureau"), nowhere, strict=True)),
+        environ={"PARLEY_CONNECT_TIMEOUT_S": "2"},
+    )
+    with asked.running:
+        asked.publish()
+        agreements = asked.agree(uses=1)
+        analyst = asked.client("analyst")
+        job = analyst.submit(asked.spec(agreements))["job"]
+        with pytest.raises(JobFailed):
+            analyst.wait_job(job, timeout_s=60)
+        shown = analyst.job(job)
+        assert shown["state"] == "FAILED"
+        assert shown["failure"]["code"] == "peer.unreachable"
+        assert shown["releases"] == []
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_an_hour_off_is_refused_at_start_with_both_figures(
+    tmp_path: Path, make_question: Callable[..., Any], hours: int
+) -> None:
+    def clock() -> datetime:
+        return system_clock() + timedelta(hours=hours)
+
+    running = make_question(tmp_path, names=("lender",), options={"lender": {"clock": clock}}).running
+    running.form()
+    with running.open_hub(), pytest.raises(InvalidRequest, match="clock") as caught:
+        running.open_node("lender").start()
+    assert "120 s" in str(caught.value)
+    assert str(3600)[:2] in str(caught.value)
+
+
+def test_a_node_without_its_hub_says_which_address_does_not_answer(
+    tmp_path: Path, make_question: Callable[..., Any]
+) -> None:
+    running = make_question(tmp_path, names=("lender",)).running
+    running.form()
+    node = running.open_node("lender")
+    with pytest.raises(HubUnreachable, match="https://127"):
+        node.start()
+    node.stop()
+
+
+def test_a_restarted_node_finds_its_open_duties_again(
+    tmp_path: Path, make_question: Callable[..., Any]
+) -> None:
+    asked = make_question(tmp_path)
+    with asked.running as running:
+        asked.publish()
+        agreements = asked.agree(uses=1)
+        running.nodes["bureau"].stop()
+        analyst = asked.client("analyst")
+        job = analyst.submit(asked.spec(agreements))["job"]
+        deadline = time.monotonic() + 20
+        while analyst.job(job)["waiting_for"] != "the decision of bureau":
+            assert time.monotonic() < deadline, analyst.job(job)["waiting_for"]
+            time.sleep(0.1)
+        with running.open_node("bureau"):
+            analyst.wait_job(job, timeout_s=60)
+        assert analyst.result(job)[0]["groups"]
