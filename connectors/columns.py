@@ -69,7 +69,7 @@ def measure_array(batches: Iterable[pa.RecordBatch], name: str) -> Measures:
             return np.asarray(array.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
         except pa.ArrowInvalid:
             # Not chained: the cause quotes the value.
-            raise InvalidValues(f"column {name}", "integers of at most 64 bits with sign") from None
+            raise InvalidValues(f"column {name}", "signed integers of at most 64 bits") from None
     raise WrongColumnType(name, "numbers", str(kind))
 
 

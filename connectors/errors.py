@@ -132,7 +132,7 @@ class InvalidValues(ConnectorError):
     code = "connectors.invalid-values"
 
     def __init__(self, place: str, expected: str) -> None:
-        super().__init__(f"{place}: expected values that are exactly {expected}, found others")
+        super().__init__(f"{place}: expected {expected}, found something else")
         self.place, self.expected = place, expected
 
 

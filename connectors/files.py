@@ -4,8 +4,11 @@ DuckDB runs in memory with its access to the rest of the file system, the networ
 the path is bound as a parameter. Arrow IPC is read by pyarrow, since DuckDB reads it only through a community
 extension it would have to download.
 
-A CSV file has a header line. Types are found by reading the whole file once, so a column that looks like
-numbers for the first thousand rows and then is not becomes text instead of failing or losing zeros.
+A CSV file is RFC 4180's: a header line, commas, double quotes, UTF-8. Nothing about the dialect is guessed,
+since a wrong guess loses rows without a word. Types are found by reading the whole file once, so a column
+that looks like numbers for the first thousand rows and then is not becomes text instead of failing or losing
+zeros. Dates are read as 2024-02-29, times as 2024-02-29 13:14:15; other spellings stay text. Integers beyond
+64 bits would become floats: name such a column as text.
 """
 
 from __future__ import annotations
@@ -45,8 +48,13 @@ _SUFFIXES: Final = MappingProxyType(
     }
 )
 _READ_PARQUET: Final = "SELECT * FROM read_parquet($path)"
-_READ_CSV: Final = "SELECT * FROM read_csv($path, header = true, sample_size = -1)"
-_READ_CSV_TYPED: Final = "SELECT * FROM read_csv($path, header = true, sample_size = -1, types = $types)"
+_CSV_DIALECT: Final = (
+    """header = true, delim = ',', quote = '"', escape = '"', comment = '', skip = 0, """
+    "dateformat = '%Y-%m-%d', timestampformat = '%Y-%m-%d %H:%M:%S', sample_size = -1, "
+    "auto_type_candidates = ['BOOLEAN', 'BIGINT', 'DOUBLE', 'DATE', 'TIMESTAMP', 'VARCHAR']"
+)
+_READ_CSV: Final = f"SELECT * FROM read_csv($path, {_CSV_DIALECT})"  # noqa: S608 - constants
+_READ_CSV_TYPED: Final = f"SELECT * FROM read_csv($path, {_CSV_DIALECT}, types = $types)"  # noqa: S608
 # DuckDB expands these in a path even when it is bound, and would read several files.
 _PATTERN_CHARACTERS: Final = frozenset("*?[]{}")
 _CSV_LINE = re.compile(r"Line: (\d+)")
@@ -138,13 +146,12 @@ class FileConnector:
     def _errors_named(self) -> Iterator[None]:
         try:
             yield
-        except duckdb.Error as exc:
-            # Not chained: DuckDB quotes the line it could not read.
-            line = _CSV_LINE.search(str(exc))
+        except (duckdb.Error, pa.ArrowException, OSError) as exc:
+            # Not chained: DuckDB, also through Arrow's OSError, quotes the line it could not read.
+            line = _CSV_LINE.search(str(exc)) if self._format is FileFormat.CSV else None
             if line is not None:
-                raise InvalidValues(f"{self._path.name}, line {line[1]}", "of the columns' types") from None
-            raise SourceUnreachable(str(self._path), f"not readable as {self._format}") from None
-        except (pa.ArrowException, OSError):
+                place = f"{self._path.name}, line {line[1]}"
+                raise InvalidValues(place, "one field of the column's type per column, in UTF-8") from None
             raise SourceUnreachable(str(self._path), f"not readable as {self._format}") from None
 
 

@@ -166,7 +166,7 @@ def _contents(array: pa.Array, field: pa.Field) -> pa.Array:
                 return _text(array.cast(pa.timestamp("us", tz=array.type.tz)).cast(pa.int64()))
     except pa.ArrowInvalid:
         # Not chained: the cause quotes the value.
-        raise InvalidValues(f"column {field.name}", f"{name} without a loss of precision") from None
+        raise InvalidValues(f"column {field.name}", f"values that are exactly {name}") from None
 
 
 def _text(array: pa.Array) -> pa.Array:

@@ -78,7 +78,7 @@ def column_array(values: Sequence[object], field: pa.Field) -> pa.Array:
         return pa.array(values, kind)
     except (pa.ArrowException, InvalidOperation, TypeError, ValueError, OverflowError):
         # Not chained: the causes quote the value.
-        raise InvalidValues(f"column {field.name}", str(kind)) from None
+        raise InvalidValues(f"column {field.name}", f"values that are exactly {kind}") from None
 
 
 def _decimal(value: object) -> Decimal:

@@ -72,8 +72,12 @@ def read_all(path: Path) -> object:
 
 
 def broken_csv(path: Path) -> object:
-    rows = "".join(f"{i},{i}\n" for i in range(40_000))
-    path.with_name("t.csv").write_text(f'a,b\n{rows}{CANARY},1,2,3,4\n"{CANARY}')
+    path.with_name("t.csv").write_text("a,b\n" + "1,2\n" * 4000 + f"{CANARY},1,2\n")
+    return read_all(path.with_name("t.csv"))
+
+
+def wrongly_encoded_csv(path: Path) -> object:
+    path.with_name("t.csv").write_bytes(f"a,b\n1,{CANARY}".encode() + b"\xe9\n")
     return read_all(path.with_name("t.csv"))
 
 
@@ -103,7 +107,8 @@ def text_measures(_: Path) -> object:
 
 
 @pytest.mark.parametrize(
-    "fault", [broken_csv, damaged_parquet, mistyped_sqlite, doubled_identifiers, text_measures]
+    "fault",
+    [broken_csv, wrongly_encoded_csv, damaged_parquet, mistyped_sqlite, doubled_identifiers, text_measures],
 )
 def test_a_cell_is_in_no_error(fault: Callable[[Path], object], tmp_path: Path) -> None:
     with pytest.raises(ConnectorError) as caught:

@@ -308,6 +308,42 @@ class TestCsv:
         with pytest.raises(MissingColumn, match="expected the column ssn, found id"):
             csv_source(tmp_path, "id\n1\n", ("ssn",))
 
+    @pytest.mark.parametrize(
+        ("body", "line"),
+        [
+            ("1,2\n" * 3000 + "3\n", 3002),
+            ("1,2\n" * 3000 + "3,4,5\n", 3002),
+            ("1,2\n" * 3000 + '"3,4\n', 3002),
+        ],
+    )
+    def test_a_row_of_another_shape_is_named_by_its_line(self, tmp_path: Path, body: str, line: int) -> None:
+        with pytest.raises(InvalidValues, match=rf"table\.csv, line {line}: expected one field"):
+            read(csv_source(tmp_path, "a,b\n" + body))
+
+    def test_text_that_is_not_utf8_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").write_bytes(b"a,b\n1,caf\xe9\n")
+        with pytest.raises(InvalidValues, match="UTF-8"):
+            read(open_source(SourceSpec("file", "t.csv"), roots=[tmp_path]))
+
+    @pytest.mark.parametrize(
+        ("cells", "expected"),
+        [
+            (["#1", "#2"], ["#1", "#2"]),
+            (["1;2", "3;4"], ["1;2", "3;4"]),
+            (["01/02/2020", "31/01/2020"], ["01/02/2020", "31/01/2020"]),
+            (["2020-02-01", "2020-01-31"], [date(2020, 2, 1), date(2020, 1, 31)]),
+            (["01/02/2020 10:00:00"], ["01/02/2020 10:00:00"]),
+            (["+8613", "+8614"], ["+8613", "+8614"]),
+            (["007.5", "2"], ["007.5", "2"]),
+            (["2020-02-01 10:00:00"], [datetime(2020, 2, 1, 10)]),  # noqa: DTZ001 - no zone in the file
+        ],
+    )
+    def test_nothing_is_guessed_that_could_be_wrong(
+        self, tmp_path: Path, cells: list[str], expected: list[object]
+    ) -> None:
+        body = "".join(f"{cell},x\n" for cell in cells)
+        assert read(csv_source(tmp_path, "a,b\n" + body))["a"] == expected
+
     def test_empty_fields_are_missing_values(self, tmp_path: Path) -> None:
         assert read(csv_source(tmp_path, "id,a\n1,\n2,x\n"))["a"] == [None, "x"]
 
