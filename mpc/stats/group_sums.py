@@ -76,7 +76,7 @@ SPEC: Final = ProtocolSpec(
     leaks={
         "measure_holder": (
             "the number of groups",
-            "the number of rows of each group that reaches both parties' minimum, by group number",
+            "the number of rows of each group that reaches the group holder's minimum, by group number",
             "the number of rows in all suppressed groups together",
         ),
         "group_holder": ("the number of measures",),
@@ -84,7 +84,7 @@ SPEC: Final = ProtocolSpec(
     cost=(
         "3 rounds and 1 for each chunk of rows (65,536 transfers at up to 16 measures); for n rows, k groups "
         "and m measures the group holder sends 16 n k bytes and the measure holder 8 n k m, and 4 KiB more; "
-        "640 group operations at the group holder, 384 at the measure holder, and AES for all else"
+        "384 group operations at each party, and AES for all else"
     ),
     source=(
         "correlated transfer for products: Gilboa 1999; extension: Ishai, Kilian, Nissim, Petrank 2003 with "
