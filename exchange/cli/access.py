@@ -13,7 +13,7 @@ from exchange.cli.framework import invocation, option
 if TYPE_CHECKING:
     from exchange.sdk import NodeClient
 
-__all__ = ["client", "home_of", "home_option", "passphrase", "passphrase_option", "person"]
+__all__ = ["client", "home_of", "home_option", "kind_option", "passphrase", "passphrase_option", "person"]
 
 Function = TypeVar("Function", bound=Callable[..., object])
 PASSPHRASE = "PARLEY_PASSPHRASE"  # noqa: S105  # the name of the variable, not its value
@@ -47,6 +47,14 @@ def client(context: click.Context, org: str, home: Path | None) -> NodeClient:
     from exchange.sdk import Profile
 
     return Profile.load(home_of(context, home), org).client()
+
+
+def kind_option(function: Function) -> Function:
+    """Add ``--passphrase-kind``: a passphrase with 128 random bits needs no slow derivation."""
+    kinds = click.Choice(("chosen", "random"))
+    return option(
+        "--passphrase-kind", "kind", key="passphrase_kind", type=kinds, default="chosen", show_default=True
+    )(function)
 
 
 def passphrase(environment: Mapping[str, str], path: Path | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from exchange.cli.access import passphrase, passphrase_option
+from exchange.cli.access import kind_option, passphrase, passphrase_option
 from exchange.cli.framework import LazyGroup, command, directory, invocation, option
 from exchange.cli.output import fields, rows
 
@@ -39,6 +39,7 @@ hub = LazyGroup(
 @option("--host", key="host", default="127.0.0.1", show_default=True)
 @option("--out", key="out_record", type=FILE, required=True)
 @passphrase_option
+@kind_option
 @click.pass_context
 def init(
     context: click.Context,
@@ -50,9 +51,11 @@ def init(
     host: str,
     out: Path,
     passphrase_file: Path | None,
+    kind: str,
 ) -> None:
     """Make the hub's keys and settings."""
     from exchange.hub import setup
+    from exchange.identity import INTERACTIVE, MODERATE
 
     called = invocation(context)
     record = setup.init(
@@ -63,6 +66,7 @@ def init(
         operator_bind=operator_bind,
         host=host,
         passphrase=passphrase(called.environment, passphrase_file),
+        cost=INTERACTIVE if kind == "random" else MODERATE,
     )
     out.write_text(json.dumps(record), encoding="utf-8")
     called.output.result(record, fields({"did": record["did"], "name": record["name"], "record": out}))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from exchange.cli.access import passphrase, passphrase_option
+from exchange.cli.access import kind_option, passphrase, passphrase_option
 from exchange.cli.framework import LazyGroup, command, directory, invocation, option
 from exchange.cli.output import fields
 
@@ -45,6 +45,7 @@ user = LazyGroup("user", {"add": "exchange.cli.node:add"}, "node.user")
 @option("--out", key="out_enrolment", type=FILE, required=True)
 @option("--profiles", key="profiles", type=click.Path(path_type=Path, file_okay=False))
 @passphrase_option
+@kind_option
 @click.pass_context
 def init(
     context: click.Context,
@@ -60,8 +61,10 @@ def init(
     out: Path,
     profiles: Path | None,
     passphrase_file: Path | None,
+    kind: str,
 ) -> None:
     """Make a node's keys, settings and signed enrolment."""
+    from exchange.identity import INTERACTIVE, MODERATE
     from exchange.node import setup
     from exchange.sdk.profiles import Profile
 
@@ -77,6 +80,7 @@ def init(
         party_endpoint=party_endpoint or party_bind,
         source_roots=[root.resolve() for root in source_roots],
         passphrase=passphrase(called.environment, passphrase_file),
+        cost=INTERACTIVE if kind == "random" else MODERATE,
     )
     out.write_text(json.dumps(made.enrolment), encoding="utf-8")
     shown: dict[str, object] = {"did": made.enrolment["member"]["did"], "enrolment": str(out)}

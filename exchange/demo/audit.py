@@ -152,12 +152,12 @@ def alter_entry(hub: Path) -> int:
         The altered entry's index.
     """
     with closing(sqlite3.connect(next(_databases(hub)))) as database, database:
-        count = int(database.execute("SELECT count(*) FROM entries").fetchone()[0])
+        count = int(database.execute("SELECT count(*) FROM ledger_entries").fetchone()[0])
         index = count // 2
-        (raw,) = database.execute('SELECT raw FROM entries WHERE "index" = ?', (index,)).fetchone()
+        (raw,) = database.execute('SELECT raw FROM ledger_entries WHERE "index" = ?', (index,)).fetchone()
         changed = bytearray(raw)
         changed[len(changed) // 2] ^= 0x01
-        database.execute('UPDATE entries SET raw = ? WHERE "index" = ?', (bytes(changed), index))
+        database.execute('UPDATE ledger_entries SET raw = ? WHERE "index" = ?', (bytes(changed), index))
     return index
 
 

@@ -40,6 +40,7 @@ __all__ = ["Consortium", "Member", "Steps"]
 REGULATOR = "regulator"
 HUB = "hub"
 NET = "local.parley"
+RANDOM = ("--passphrase-kind", "random")
 JOIN_S = 30.0
 _POLL_S = 0.1
 _CONTENTS = ("consortium.json", "hub", "nodes", "secrets", "profiles", "logs", "papers")
@@ -185,7 +186,7 @@ class Consortium:
         commands = [
             (
                 parley(
-                    *("hub", "init", "--dir", self._directory(HUB), "--net", NET),
+                    *("hub", "init", "--dir", self._directory(HUB), "--net", NET, *RANDOM),
                     *("--origin", f"{NET}/log", "--member-bind", member, "--operator-bind", operator),
                     *("--out", self._paper("hub.json")),
                 ),
@@ -201,7 +202,7 @@ class Consortium:
                 (
                     parley(
                         *("node", "init", "--dir", self._directory(name), "--name", name, "--role", role),
-                        *("--net", NET, "--api-bind", api, "--party-bind", party),
+                        *("--net", NET, "--api-bind", api, "--party-bind", party, *RANDOM),
                         *(part for root in roots for part in ("--source-root", root)),
                         *("--out", self._paper(f"{name}.enrolment.json"), "--profiles", self.home),
                     ),
