@@ -47,6 +47,13 @@ _SUFFIXES: Final = MappingProxyType(
         ".feather": FileFormat.ARROW,
     }
 )
+_FORMS: Final = MappingProxyType(
+    {
+        FileFormat.CSV: "CSV with a header line, commas, double quotes and as many fields in every line",
+        FileFormat.PARQUET: "Parquet",
+        FileFormat.ARROW: "Arrow IPC",
+    }
+)
 _READ_PARQUET: Final = "SELECT * FROM read_parquet($path)"
 _CSV_DIALECT: Final = (
     """header = true, delim = ',', quote = '"', escape = '"', comment = '', skip = 0, """
@@ -152,7 +159,7 @@ class FileConnector:
             if line is not None:
                 place = f"{self._path.name}, line {line[1]}"
                 raise InvalidValues(place, "one field of the column's type per column, in UTF-8") from None
-            raise SourceUnreachable(str(self._path), f"not readable as {self._format}") from None
+            raise SourceUnreachable(str(self._path), f"not readable as {_FORMS[self._format]}") from None
 
 
 @contextmanager

@@ -320,6 +320,10 @@ class TestCsv:
         with pytest.raises(InvalidValues, match=rf"table\.csv, line {line}: expected one field"):
             read(csv_source(tmp_path, "a,b\n" + body))
 
+    def test_a_line_that_looks_like_a_comment_is_not_skipped(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceUnreachable, match="as many fields in every line"):
+            csv_source(tmp_path, "a,b\n1,2\n#3\n4,5\n")
+
     def test_text_that_is_not_utf8_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_bytes(b"a,b\n1,caf\xe9\n")
         with pytest.raises(InvalidValues, match="UTF-8"):
