@@ -16,6 +16,7 @@ from typing import Any, Self
 from exchange.config import hub_settings, node_settings
 from exchange.hub import setup as hub_setup
 from exchange.hub.daemon import Hub
+from exchange.hub.files import KEYS_FILE as HUB_KEYS_FILE
 from exchange.identity import Cost, NodeKeys
 from exchange.local.processes import free_ports
 from exchange.node import setup as node_setup
@@ -111,7 +112,7 @@ class ConsortiumInProcess:
     def open_hub(self) -> Hub:
         """The hub of ``root/hub``, not started."""
         directory = self.root / "hub"
-        keys = NodeKeys.load(directory / hub_setup.KEYS_FILE, _PASSPHRASE)
+        keys = NodeKeys.load(directory / HUB_KEYS_FILE, _PASSPHRASE)
         return Hub(hub_settings(directory, {}), keys)
 
     def open_node(self, name: str) -> Node:
