@@ -74,3 +74,11 @@ def test_the_components_of_the_example_spec_exist_and_take_its_parameters() -> N
         assert set(step["params"]) == set(component.params)
         assert set(step["parties"]) == set(component.roles)
         assert set(step["inputs"]) == {role for role, given in component.roles.items() if given is not None}
+
+
+def test_the_tests_that_the_threat_model_names_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "threat-model.md").read_text("utf-8")))
+    sources = [path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    known = {name for source in sources for name in re.findall(r"def (test_\w+)", source)}
+    assert len(named) > 30
+    assert named <= known
