@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from dataclasses import dataclass
 from ledger import base64url
 from ledger.checkpoints import cosigners
 from ledger.notes import Note, NoteSignature, Vkey
-from ledger.tables import Row, State
+from ledger.tables import Row, State, Table
 
 __all__ = [
     "Electorate",
+    "Electorates",
     "KeyRecord",
     "Network",
     "active_members",
@@ -90,6 +92,28 @@ class Electorate:
     def is_final(self, signed: Iterable[Vkey]) -> bool:
         """Tell whether these signers are a quorum."""
         return len(self.vkeys.intersection(signed)) >= self.quorum
+
+
+class Electorates:
+    """The electorate at every size of a log: kept as its changes, recorded in log order."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        self._electorates: list[Electorate] = []
+        self._members: Table | None = None
+
+    def record(self, state: State, size: int) -> None:
+        """Note the electorate after a batch that ends at ``size``."""
+        members = state.rows("members")
+        if members is not self._members:
+            self._sizes.append(size)
+            self._electorates.append(electorate(state))
+            self._members = members
+
+    def at(self, size: int) -> Electorate:
+        """Return who makes the checkpoint of ``size`` final; nobody before the genesis."""
+        position = bisect.bisect_right(self._sizes, size)
+        return self._electorates[position - 1] if position else Electorate(frozenset())
 
 
 def quorum_of(members: int) -> int:

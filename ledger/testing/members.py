@@ -1,8 +1,4 @@
-"""For tests: a consortium with fixed keys, and the validity function on its own.
-
-Public, because whoever writes an order engine or a node on top of the ledger needs it. Nothing here is for
-use outside tests: the keys are derived from names.
-"""
+"""Members with fixed keys, their entries, and the validity function on its own."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Alembic tree of the ledger's tables; run by ``ledger.store.upgrade``."""
