@@ -129,11 +129,10 @@ def run(context: click.Context, directory: Path, passphrase_file: Path | None) -
 @click.pass_context
 def backup(context: click.Context, directory: Path, out: Path) -> None:
     """Copy the hub's directory, also while it runs."""
-    from exchange.cli import hub_store
+    from exchange.hub import setup
 
-    called = invocation(context)
-    hub_store.backup(directory, out, called.environment)
-    called.output.result({"backup": str(out)}, str(out))
+    setup.backup(directory, out)
+    invocation(context).output.result({"backup": str(out)}, str(out))
 
 
 @command("hub.fsck")
