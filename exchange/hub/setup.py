@@ -16,6 +16,9 @@ from typing import Any
 
 from exchange.config import HubSettings, hub_settings, private_directory, save
 from exchange.errors import Conflict, InvalidRequest
+from exchange.hub.backup import backup
+from exchange.hub.check import fsck
+from exchange.hub.files import GENESIS_FILE, HUB_NAME, KEYS_FILE, RECORD_FILE
 from exchange.identity import MODERATE, Cost, NodeKeys
 from ledger import base64url, canonical
 from ledger.entries import ALGORITHM, Draft, Entry, new_ulid
@@ -27,22 +30,15 @@ from ledger.tables import State
 from ledger.times import Clock, format_time, system_clock
 
 __all__ = [
-    "GENESIS_FILE",
-    "HUB_NAME",
-    "KEYS_FILE",
     "MAX_CLOCK_SKEW_S",
-    "RECORD_FILE",
     "add_signature",
+    "backup",
     "draft_genesis",
+    "fsck",
     "init",
     "install_genesis",
     "log_vkey",
 ]
-
-HUB_NAME = "hub"
-KEYS_FILE = "keys"
-RECORD_FILE = "hub.json"
-GENESIS_FILE = "genesis.json"
 
 MAX_CLOCK_SKEW_S = 120
 _ENGINE = "sql"

@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from ledger.log import Placed
 
 from exchange.errors import (
     Conflict,
@@ -41,6 +40,7 @@ from ledger.errors import (
     StoreUnavailable,
     UnverifiedNote,
 )
+from ledger.log import Placed
 from ledger.tiles import tile_path
 from ledger.times import parse_time
 
@@ -144,7 +144,10 @@ class HubClient:
             MalformedEntry, Refusal: the hub does not take it; it does not stand in the log.
         """
         answer = self._json("POST", "/ledger/entries", content=raw)
-        return Placed(answer["index"], answer["txid"], answer["code"])
+        index, txid, code = (answer.get(name) for name in ("index", "txid", "code"))
+        if not isinstance(index, int) or not isinstance(txid, str) or not isinstance(code, str | None):
+            raise self._unfit("where the entry stands")
+        return Placed(index, txid, code)
 
     def add_cosignature(self, size: int, line: str) -> None:
         """Hand in this member's cosignature of the checkpoint of ``size``."""
@@ -197,7 +200,10 @@ class HubClient:
 
     def skew(self, now: datetime) -> float:
         """Seconds by which ``now`` is ahead of the hub's clock; exact to about one second."""
-        return (now - parse_time(str(self.hub()["time"]))).total_seconds()
+        try:
+            return (now - parse_time(str(self.hub().get("time")))).total_seconds()
+        except ValueError:
+            raise self._unfit("the hub's time") from None
 
     # one call
 
@@ -208,8 +214,11 @@ class HubClient:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise HubUnreachable(f"expected a JSON object from the hub at {self._url}, got something else")
+            raise self._unfit("a JSON object")
         return answer
+
+    def _unfit(self, expected: str) -> HubUnreachable:
+        return HubUnreachable(f"expected {expected} from {self._url}, got something else; is it a hub?")
 
     def _call(
         self,

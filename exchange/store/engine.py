@@ -1,4 +1,4 @@
-"""Opening a database and bringing its schema up to date; SQLite and PostgreSQL."""
+"""The database of a hub or node, which it shares with its copy of the ledger; SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.resources
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from alembic import command
 from alembic.config import Config
@@ -17,23 +17,17 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
-    create_engine,
-    event,
-    make_url,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from exchange.errors import ExchangeError
+from ledger.store import open_engine
 from ledger.times import format_time, parse_time
 
 __all__ = ["Moment", "Schema", "StoreUnavailable", "keep", "open_engine", "transaction", "upgrade"]
 
 Schema = Literal["hub", "node"]
-
-_BUSY_MS = 30_000
-_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"busy_timeout = {_BUSY_MS}")
 
 
 class StoreUnavailable(ExchangeError):
@@ -57,19 +51,6 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
         """Read a time."""
         return None if value is None else parse_time(value)
-
-
-def open_engine(url: str) -> Engine:
-    """Open a database; a SQLite file is written through to disk and may be read while it is written."""
-    engine = create_engine(url)
-    if make_url(url).get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:  # noqa: ANN401
-    for pragma in _PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
 
 
 def upgrade(engine: Engine, schema: Schema) -> None:

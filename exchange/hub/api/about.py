@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from flask import Blueprint, Response, jsonify
 
 from exchange import product_version
+from exchange.hub.files import HUB_NAME
 from exchange.hub.services import HubServices
-from exchange.hub.setup import HUB_NAME
 from exchange.web.openapi import describe
 from exchange.web.pages import Language, Section, language, render_status
 from ledger.times import format_time

@@ -12,6 +12,7 @@ import pytest
 from exchange.config import ConfigError, hub_settings
 from exchange.errors import Conflict, InvalidRequest, WrongPassphrase
 from exchange.hub import setup
+from exchange.hub.files import GENESIS_FILE, KEYS_FILE, RECORD_FILE
 from exchange.identity import Cost, NodeKeys
 from ledger import canonical
 from ledger.entries import Entry
@@ -76,11 +77,11 @@ def altered(draft: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
 
 def test_a_hub_is_made_with_private_keys_and_a_public_record(tmp_path: Path) -> None:
     record = make_hub(tmp_path / "data")
-    keys = NodeKeys.load(tmp_path / "data" / setup.KEYS_FILE, PASSPHRASE)
+    keys = NodeKeys.load(tmp_path / "data" / KEYS_FILE, PASSPHRASE)
     assert set(record) == {"did", "name", "tx", "tls", "log"}
     assert (record["did"], record["name"]) == (keys.did, "hub")
     assert record["log"] == setup.log_vkey(keys, "hub.example/log").encode()
-    assert json.loads((tmp_path / "data" / setup.RECORD_FILE).read_text()) == record
+    assert json.loads((tmp_path / "data" / RECORD_FILE).read_text()) == record
     assert hub_settings(tmp_path / "data", {}).net == NET
     for path in (tmp_path / "data").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -104,7 +105,7 @@ def test_signed_by_the_hub_and_all_founders_in_any_order_a_draft_becomes_the_gen
 ) -> None:
     signed = setup.add_signature(setup.add_signature(draft, founders[1]), founders[0])
     raw = setup.install_genesis(directory, signed)
-    assert (directory / setup.GENESIS_FILE).read_bytes() == raw
+    assert (directory / GENESIS_FILE).read_bytes() == raw
     state = apply(State(), Entry.parse(raw), index=0, time=NOW)
     assert set(state.rows("members")) == {keys.did for keys in founders}
     other = setup.add_signature(setup.add_signature(draft, founders[0]), founders[1])
@@ -121,7 +122,7 @@ def test_a_draft_without_every_founder_is_not_installed(
 ) -> None:
     with pytest.raises(InvalidRequest, match="every founder"):
         setup.install_genesis(directory, setup.add_signature(draft, founders[0]))
-    assert not (directory / setup.GENESIS_FILE).exists()
+    assert not (directory / GENESIS_FILE).exists()
 
 
 def test_another_genesis_does_not_replace_the_installed_one(
@@ -133,7 +134,7 @@ def test_another_genesis_does_not_replace_the_installed_one(
     second = setup.draft_genesis(directory, [enrol(founders[0])], PASSPHRASE, clock=lambda: NOW)
     with pytest.raises(Conflict, match="another genesis"):
         setup.install_genesis(directory, setup.add_signature(second, founders[0]))
-    assert (directory / setup.GENESIS_FILE).read_bytes() == raw
+    assert (directory / GENESIS_FILE).read_bytes() == raw
 
 
 @pytest.mark.parametrize(

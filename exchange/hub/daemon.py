@@ -1,0 +1,158 @@
+"""Build a hub from its directory and run it until it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine
+
+from exchange.config import HubSettings, hub_settings
+from exchange.errors import Conflict
+from exchange.hub.app import create_member_app, create_operator_app
+from exchange.hub.files import GENESIS_FILE, KEYS_FILE
+from exchange.hub.members import Members
+from exchange.hub.relay import Relay
+from exchange.hub.services import HubServices
+from exchange.identity import NodeKeys
+from exchange.store import HubStore, open_engine, upgrade
+from exchange.tls import server_context
+from exchange.web.server import Server
+from ledger.entries import Entry
+from ledger.log import Log
+from ledger.membership import genesis_hash
+from ledger.store import LedgerStore
+from ledger.store import upgrade as upgrade_ledger
+from ledger.times import Clock, system_clock
+
+__all__ = ["Hub", "run"]
+
+_OPERATOR_THREADS = 4
+
+
+class Hub:
+    """A running hub; a context manager starts and stops it.
+
+    Opening it reads the log back and checks it: a hub whose database contradicts itself does not start.
+
+    Args:
+        settings: from ``hub_settings``; a genesis must be installed.
+        keys: the hub's.
+        clock: aware time in UTC.
+    """
+
+    def __init__(self, settings: HubSettings, keys: NodeKeys, *, clock: Clock = system_clock) -> None:
+        genesis = _genesis(settings.directory)
+        with ExitStack() as undo:
+            self._engine = open_engine(settings.database)
+            undo.callback(self._engine.dispose)
+            upgrade(self._engine, "hub")
+            upgrade_ledger(self._engine)
+            self._log = _open_log(self._engine, genesis, keys, clock)
+            undo.pop_all()
+        members = Members(lambda: self._log.state)
+        self.services = HubServices(
+            settings=settings,
+            genesis=Entry.parse(genesis).txid,
+            log=self._log,
+            members=members,
+            relay=Relay(lambda: self._log.state, HubStore(self._engine, clock)),
+            clock=clock,
+        )
+        self._members = Server(
+            create_member_app(self.services),
+            settings.member_bind,
+            server_context(keys.tls_key, keys.tls_cert, members.certificates),
+        )
+        self._operator = Server(
+            create_operator_app(self.services),
+            settings.operator_bind,
+            server_context(keys.tls_key, keys.tls_cert, None),
+            threads=_OPERATOR_THREADS,
+        )
+
+    @property
+    def member_port(self) -> int:
+        """Where members connect."""
+        return self._members.port
+
+    @property
+    def operator_port(self) -> int:
+        """Where the operator's page is."""
+        return self._operator.port
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: an address cannot be bound; nothing keeps running.
+        """
+        try:
+            self._members.start()
+            self._operator.start()
+        except OSError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Take no more entries, end the long polls, let requests finish, close the database."""
+        self._log.close()
+        self._members.stop()
+        self._operator.stop()
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def run(directory: Path, passphrase: str) -> None:
+    """Run the hub of ``directory`` until SIGTERM or SIGINT; a line of JSON on stdout says it is up."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = hub_settings(directory, os.environ)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Hub(settings, NodeKeys.load(directory / KEYS_FILE, passphrase)):
+        ready = {
+            "ready": True,
+            "member": f"https://{settings.member_bind}",
+            "operator": f"https://{settings.operator_bind}",
+        }
+        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.flush()
+        stop.wait()
+
+
+def _genesis(directory: Path) -> bytes:
+    try:
+        return (directory / GENESIS_FILE).read_bytes()
+    except FileNotFoundError:
+        raise Conflict(
+            f"expected a genesis in {directory}, found none; see `parley hub draft-genesis`"
+        ) from None
+
+
+def _open_log(engine: Engine, genesis: bytes, keys: NodeKeys, clock: Clock) -> Log:
+    store = LedgerStore(engine)
+    if store.head() is None:
+        return Log.create(store, genesis, keys.cosign, keys.tx, clock=clock)
+    log = Log.open(store, keys.cosign, keys.tx, clock=clock)
+    if log.genesis != genesis:
+        log.close()
+        expected, actual = genesis_hash(genesis), genesis_hash(log.genesis)
+        raise Conflict(f"expected the log of genesis {expected}, the database holds that of {actual}")
+    return log
