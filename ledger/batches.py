@@ -8,12 +8,12 @@ is the hub's fault, not a refusal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ledger.entries import Draft, Entry
-from ledger.errors import InvalidBatch, InvalidSignature, MalformedEntry, Refusal
+from ledger.errors import InvalidBatch, InvalidSignature, MalformedEntry, Refusal, SealAhead
 from ledger.keys import SigningKey
 from ledger.membership import Network
 from ledger.merkle import leaf_hash
@@ -22,7 +22,7 @@ from ledger.state import SEAL, apply
 from ledger.tables import State
 from ledger.times import format_time, parse_time
 
-__all__ = ["EMPTY_HEAD", "Batch", "Head", "Seen", "seal_batch", "verify_batch"]
+__all__ = ["EMPTY_HEAD", "Batch", "Head", "Seen", "seal_batch", "split_batches", "verify_batch"]
 
 Seen = Callable[[frozenset[str]], frozenset[str]]
 """Returns those of the txids that the log already has."""
@@ -100,23 +100,43 @@ def seal_batch(
     return _sealed(head, entries, codes, seal, state, time)
 
 
-def verify_batch(head: Head, raws: Sequence[bytes], *, now: datetime | None, seen: Seen) -> Batch:
+def split_batches(raws: Iterable[bytes], first: int) -> Iterator[list[Entry]]:
+    """Parse the bytes of a log from index ``first`` on and cut them after each seal.
+
+    Raises:
+        InvalidBatch: bytes are not an entry, or the last batch has no seal.
+    """
+    batch: list[Entry] = []
+    for index, raw in enumerate(raws, first):
+        try:
+            batch.append(Entry.parse(raw))
+        except MalformedEntry as exc:
+            raise InvalidBatch("entry", index, "an entry", str(exc)) from exc
+        first = index + 1
+        if batch[-1].type == SEAL:
+            yield batch
+            batch = []
+    if batch:
+        raise InvalidBatch("batch", first, "a seal at its end", "none")
+
+
+def verify_batch(head: Head, batch: Sequence[Entry], *, now: datetime | None, seen: Seen) -> Batch:
     """Check one whole batch, its seal last, against one's own execution.
 
     Args:
         head: where the log stands, as recomputed so far.
-        raws: the batch's entries and its seal.
+        batch: the batch's entries and its seal.
         now: the reader's time; the seal may be ahead by the network's tolerance. None when the batch was
             accepted before and is only read again.
         seen: which txids the log has.
 
     Raises:
         InvalidBatch: anything differs. ``index`` is the first entry that shows it.
+        SealAhead: the seal is too far ahead of ``now``.
     """
-    parsed = [_parse(raw, head.size + position) for position, raw in enumerate(raws)]
-    if not parsed or parsed[-1].type != SEAL:
-        raise InvalidBatch("batch", head.size + len(raws), "a seal at its end", "none")
-    entries, seal = parsed[:-1], parsed[-1]
+    if not batch or batch[-1].type != SEAL:
+        raise InvalidBatch("batch", head.size + len(batch), "a seal at its end", "none")
+    entries, seal = batch[:-1], batch[-1]
     index = head.size + len(entries)
     try:
         body = _SEAL(seal.body, "body")
@@ -193,18 +213,11 @@ def _sealed(
     return Batch(head.size, tuple(entries), codes, seal, after)
 
 
-def _parse(raw: bytes, index: int) -> Entry:
-    try:
-        return Entry.parse(raw)
-    except MalformedEntry as exc:
-        raise InvalidBatch("entry", index, "an entry", str(exc)) from exc
-
-
 def _check_time(head: Head, time: datetime, now: datetime | None, network: Network, index: int) -> None:
     if head.time is not None and time < head.time:
         raise InvalidBatch("seal time", index, f"at least {format_time(head.time)}", format_time(time))
     if now is not None and time > (latest := now + timedelta(seconds=network.max_clock_skew_s)):
-        raise InvalidBatch("seal time", index, f"at most {format_time(latest)}", format_time(time))
+        raise SealAhead(f"expected a seal of at most {format_time(latest)}, got {format_time(time)}")
 
 
 def _check_seal_signature(expected: Draft, seal: Entry, network: Network, index: int) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "NotPublished",
     "OrderConflict",
     "Refusal",
+    "SealAhead",
     "StaleHead",
     "StoreCorrupt",
     "StoreUnavailable",
@@ -127,6 +128,14 @@ class InvalidBatch(LedgerError):
     def __init__(self, what: str, index: int, expected: str, actual: str) -> None:
         super().__init__(f"entry {index}: {what}: expected {expected}, got {actual}")
         self.what, self.index, self.expected, self.actual = what, index, expected, actual
+
+
+class SealAhead(LedgerError):
+    """A seal's time is further ahead of this member's clock than the network tolerates."""
+
+    code = "ledger.seal-ahead"
+    blame = "nobody"
+    retryable = True
 
 
 class OrderConflict(LedgerError):

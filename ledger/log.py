@@ -17,7 +17,7 @@ from types import TracebackType
 from sqlalchemy import Connection
 
 from ledger import notes
-from ledger.batches import Batch, Head, seal_batch, verify_batch
+from ledger.batches import Batch, Head, seal_batch, split_batches, verify_batch
 from ledger.checkpoints import Checkpoint
 from ledger.cosigning import Cosigning
 from ledger.entries import Entry
@@ -332,10 +332,11 @@ class Log:
         for height, data in self._orderer.follow(self._head.height):
             if height != self._head.height:
                 raise StoreCorrupt(f"expected a batch at height {self._head.height}, the engine has {height}")
-            batch = verify_batch(self._head, decode_entries(data), now=None, seen=self._store.known)
-            with self._store.transaction() as connection:
-                self._integrate(connection, batch)
-            self._publish(batch)
+            for entries in split_batches(decode_entries(data), self._head.size):
+                batch = verify_batch(self._head, entries, now=None, seen=self._store.known)
+                with self._store.transaction() as connection:
+                    self._integrate(connection, batch)
+                self._publish(batch)
 
     def _seal(self, entries: Sequence[Entry]) -> Batch:
         head = self._head

@@ -82,6 +82,12 @@ class Tree:
             self._levels[height].append(node)
         return index
 
+    def truncate(self, size: int) -> None:
+        """Forget all leaves from index ``size`` on."""
+        self._known(size)
+        for height, level in enumerate(self._levels):
+            del level[size >> height :]
+
     def root(self, size: int | None = None) -> bytes:
         """Return the root of the first ``size`` leaves; of all by default."""
         size = self._known(len(self) if size is None else size)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ledger.batches import EMPTY_HEAD, Head, verify_batch
 from ledger.checkpoints import open_checkpoint
+from ledger.entries import Entry
 from ledger.errors import InvalidBatch, LedgerError, MalformedEntry, StoreCorrupt
 from ledger.membership import Electorates, Network
 from ledger.merkle import Tree, leaf_hash
@@ -40,17 +41,18 @@ def load(store: LedgerStore) -> Loaded:
     """
     head, tree, electorates = EMPTY_HEAD, Tree(), Electorates()
     pending: list[Record] = []
+    entries: list[Entry] = []
     genesis = b""
     for page in store.pages():
         for record in page:
-            _check_columns(record, len(tree))
+            entries.append(_check_columns(record, len(tree)))
+            pending.append(record)
             tree.append(record.leaf)
             genesis = genesis or record.raw
-            pending.append(record)
             if record.type == SEAL:
-                head = _replay_batch(head, pending)
+                head = _replay_batch(head, pending, entries)
                 electorates.record(head.state, head.size)
-                pending = []
+                pending, entries = [], []
     if pending:
         raise StoreCorrupt(f"ledger_entries index {pending[0].index}: expected a seal after it, found none")
     _check_head(store, tree)
@@ -59,24 +61,25 @@ def load(store: LedgerStore) -> Loaded:
     return Loaded(head, tree, electorates, genesis)
 
 
-def _check_columns(record: Record, index: int) -> None:
+def _check_columns(record: Record, index: int) -> Entry:
     where = f"ledger_entries index {index}"
     if record.index != index:
         raise StoreCorrupt(f"{where}: expected this entry, found index {record.index}")
     if leaf_hash(record.raw) != record.leaf:
         raise StoreCorrupt(f"{where}: raw and leaf: the bytes do not have the stored leaf hash")
     try:
-        expected = Record.of(index, record.entry, record.code)
+        entry = record.entry
     except MalformedEntry as exc:
         raise StoreCorrupt(f"{where}: raw: {exc}") from exc
     for name in ("txid", "type", "actor"):
-        if getattr(record, name) != getattr(expected, name):
+        if getattr(record, name) != getattr(entry, name):
             raise StoreCorrupt(f"{where}: {name}: it is not the entry's")
+    return entry
 
 
-def _replay_batch(head: Head, records: list[Record]) -> Head:
+def _replay_batch(head: Head, records: list[Record], entries: list[Entry]) -> Head:
     try:
-        batch = verify_batch(head, [record.raw for record in records], now=None, seen=lambda _: frozenset())
+        batch = verify_batch(head, entries, now=None, seen=lambda _: frozenset())
     except InvalidBatch as exc:
         raise StoreCorrupt(f"ledger_entries index {exc.index}: {exc}") from exc
     for record, code in zip(records, [*batch.codes, None], strict=True):

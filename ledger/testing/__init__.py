@@ -4,6 +4,7 @@ Public, because whoever writes an order engine or a node on top of the ledger ne
 use outside tests: the keys are derived from names. Needs pytest.
 """
 
+from ledger.testing.consortium import Consortium, InMemorySource, consortium
 from ledger.testing.databases import POSTGRESQL_VARIABLE, DatabaseKind, throw_away_engine
 from ledger.testing.members import (
     NET,
@@ -24,11 +25,14 @@ __all__ = [
     "ORIGIN",
     "POSTGRESQL_VARIABLE",
     "START",
+    "Consortium",
     "DatabaseKind",
+    "InMemorySource",
     "ManualClock",
     "Member",
     "OrdererContract",
     "Stage",
+    "consortium",
     "draft_entry",
     "make_genesis",
     "make_hub",
