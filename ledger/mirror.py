@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,6 +119,15 @@ class Mirror:
     def state(self) -> State:
         """The recomputed state; rows with ``index`` below ``final_size`` are final."""
         return self._head.state
+
+    @property
+    def final_state(self) -> State:
+        """The state that the entries below ``final_size`` make: the one to decide on."""
+        with self._changed:
+            while len(self._states) > 1 and self._states[1][0] <= self.final_size:
+                self._states.popleft()
+            size, state = self._states[0]
+        return state if size <= self.final_size else State()
 
     @property
     def size(self) -> int:
@@ -243,6 +253,8 @@ class Mirror:
         self._tree, self._electorates = loaded.tree, loaded.electorates
         self._cosigning = Cosigning(self.store, loaded.electorates)
         self._head: Head = loaded.head
+        with self._changed:
+            self._states = deque(loaded.states)
 
     def _look(self, size: int, wait_s: float) -> bool:
         """Take one checkpoint from the source, given that we know ``size`` and the cosignatures on it."""
@@ -276,6 +288,8 @@ class Mirror:
             self._load()
             raise
         else:
+            with self._changed:
+                self._states.extend((batch.head.size, batch.head.state) for batch in batches)
             for batch in batches:
                 self._electorates.record(batch.head.state, batch.head.size)
             self._head = batches[-1].head

@@ -5,6 +5,7 @@ The same function serves start-up, recovery after a failed commit, and a member'
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from ledger.batches import EMPTY_HEAD, Head, verify_batch
@@ -16,18 +17,23 @@ from ledger.merkle import Tree, leaf_hash
 from ledger.notes import Vkey
 from ledger.state import SEAL
 from ledger.store import LedgerStore, Record
+from ledger.tables import State
 
 __all__ = ["Loaded", "load"]
+
+_KEPT_STATES = 1024
+"""Batches a log may be ahead of its last final checkpoint and still tell the final state when restarted."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A log as recomputed from its entries."""
+    """A log as recomputed from its entries. ``states`` are the latest ones, with the sizes they stand at."""
 
     head: Head
     tree: Tree
     electorates: Electorates
     genesis: bytes
+    states: tuple[tuple[int, State], ...]
 
 
 def load(store: LedgerStore) -> Loaded:
@@ -40,6 +46,7 @@ def load(store: LedgerStore) -> Loaded:
         StoreCorrupt: a row differs from what the entries make it. The message names index, table and column.
     """
     head, tree, electorates = EMPTY_HEAD, Tree(), Electorates()
+    states = deque([(0, State())], maxlen=_KEPT_STATES)
     pending: list[Record] = []
     entries: list[Entry] = []
     genesis = b""
@@ -52,13 +59,14 @@ def load(store: LedgerStore) -> Loaded:
             if record.type == SEAL:
                 head = _replay_batch(head, pending, entries)
                 electorates.record(head.state, head.size)
+                states.append((head.size, head.state))
                 pending, entries = [], []
     if pending:
         raise StoreCorrupt(f"ledger_entries index {pending[0].index}: expected a seal after it, found none")
     _check_head(store, tree)
     network = Network.of(head.state)
     _check_checkpoints(store, tree, None if network is None else network.log)
-    return Loaded(head, tree, electorates, genesis)
+    return Loaded(head, tree, electorates, genesis, tuple(states))
 
 
 def _check_columns(record: Record, index: int) -> Entry:

@@ -26,7 +26,6 @@ from exchange.identity import NodeKeys
 from exchange.store import HubStore, open_engine, upgrade
 from exchange.tls import server_context
 from exchange.web.server import Server
-from ledger.entries import Entry
 from ledger.log import Log
 from ledger.membership import genesis_hash
 from ledger.store import LedgerStore
@@ -61,7 +60,7 @@ class Hub:
         members = Members(lambda: self._log.state)
         self.services = HubServices(
             settings=settings,
-            genesis=Entry.parse(genesis).txid,
+            genesis=genesis_hash(genesis),
             log=self._log,
             members=members,
             relay=Relay(lambda: self._log.state, HubStore(self._engine, clock)),

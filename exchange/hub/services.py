@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ledger.log import Log
-
 from exchange.config import HubSettings
 from exchange.hub.members import Members
 from exchange.hub.relay import Relay
+from ledger.log import Log
 
 __all__ = ["HubServices"]
 
@@ -21,7 +20,7 @@ class HubServices:
 
     Attributes:
         settings: from ``hub_settings``.
-        genesis: transaction id of the first entry.
+        genesis: hash of the first entry; pins the network.
         log: sequences entries and signs checkpoints.
         members: who calls.
         relay: what members leave for one another.

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,7 @@ REGULATOR = "regulator"
 HUB = "hub"
 NET = "local.parley"
 RANDOM = ("--passphrase-kind", "random")
+ACTIVE = frozenset({"active"})
 JOIN_S = 30.0
 _POLL_S = 0.1
 _CONTENTS = ("consortium.json", "hub", "nodes", "secrets", "profiles", "logs", "papers")
@@ -147,7 +148,7 @@ class Consortium:
                 steps("up.join", 3 + number, total)
                 made._admit(name)
             steps("up.ready", total - 1, total)
-            made._await_active(names)
+            made._await_members(names, names, ACTIVE)
             made._save()
         except BaseException:
             made.stop()
@@ -169,7 +170,7 @@ class Consortium:
         try:
             self._start([HUB])
             self._start(list(self.members))
-            self._await_active(list(self.members))
+            self._await_members(list(self.members), list(self.members), ACTIVE)
         except BaseException:
             self.stop()
             raise
@@ -266,20 +267,23 @@ class Consortium:
                 with self.client(voter) as node:
                     _approve(node, proposal)
         call(self._join_command(name))
+        self._await_members([proposer], [name], ACTIVE | {"admitted"})
         self._start([name])
 
-    def _await_active(self, names: Sequence[str]) -> None:
+    def _await_members(self, at: Sequence[str], names: Sequence[str], statuses: Collection[str]) -> None:
+        """Wait until the nodes ``at`` see all of ``names`` with one of ``statuses``."""
         deadline = time.monotonic() + JOIN_S
-        for name in names:
-            while True:
-                with self.client(name) as node:
-                    active = {row["name"] for row in node.members() if row["status"] == "active"}
-                if set(names) <= active:
-                    break
-                if time.monotonic() > deadline:
-                    missing = ", ".join(sorted(set(names) - active))
-                    raise TimedOut(f"expected {missing} to be active at {name}'s node within {JOIN_S:g} s")
-                time.sleep(_POLL_S)
+        for name in at:
+            with self.client(name) as node:
+                while missing := set(names) - {
+                    row["name"] for row in node.members() if row["status"] in statuses
+                }:
+                    if time.monotonic() > deadline:
+                        listed, wanted = ", ".join(sorted(missing)), " or ".join(sorted(statuses))
+                        raise TimedOut(
+                            f"expected {listed} to be {wanted} at {name}'s node within {JOIN_S:g} s"
+                        )
+                    time.sleep(_POLL_S)
 
     # --- using and stopping it
 

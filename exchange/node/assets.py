@@ -95,10 +95,11 @@ class Assets:
         text = tuple(column.name for column in request.columns if column.role == "identifier")
         with self._connect(request.source, text) as connector:
             require_columns(names, connector.schema())
-            for name in text:
-                identifiers.check(columns.column_array(connector.batches([name]), name), name)
             roles = {column.name: column.role for column in request.columns}
             profile = profiles.profile(connector, roles=roles)
+            for name in text:
+                values = columns.column_array(connector.batches([name]), name)
+                identifiers.check(identifiers.normalise(values, ["trim"], name), name)
             dataset = fingerprints.dataset_version(connector, salt, names)
         types = {column.name: column.type for column in profile.columns}
         body: dict[str, object] = {

@@ -9,10 +9,13 @@ from typing import Any
 from exchange.errors import NotFound
 from exchange.node.services import NodeServices
 from ledger import bundle
+from ledger.entries import subjects
+from ledger.state import SEAL
+from ledger.store import Record
 
 __all__ = ["Audit", "Selection"]
 
-_EXPORT_LIMIT = 10_000
+_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,22 @@ class Audit:
     def entries(
         self,
         *,
-        subjects: Sequence[str] = (),
+        concerning: Sequence[str] = (),
         entry_type: str | None = None,
         after: int = -1,
         limit: int = 100,
     ) -> list[dict[str, Any]]:
         """Final entries in log order, as an auditor reads them."""
-        found = self._services.ledger.mirror.search(
-            subjects=[self._resolved(subject) for subject in subjects],
-            type=entry_type,
-            after=after,
-            limit=limit,
-        )
+        wanted = frozenset(self._resolved(subject) for subject in concerning)
+        found = self._matching(wanted, entry_type, after, limit)
+        names = self._names()
         return [
             {
                 "index": record.index,
-                "txid": record.entry.txid,
-                "type": record.entry.type,
-                "actor": record.entry.actor,
-                "name": self._names().get(record.entry.actor, "hub"),
+                "txid": record.txid,
+                "type": record.type,
+                "actor": record.actor,
+                "name": names.get(record.actor, "hub"),
                 "code": record.code,
                 "body": record.entry.body,
             }
@@ -71,13 +71,18 @@ class Audit:
         """
         services = self._services
         mirror = services.ledger.mirror
-        chosen: set[str] = set()
-        for subjects in [[self._resolved(subject)] for subject in selection.subjects()] or [[]]:
-            found = mirror.search(subjects=subjects, limit=_EXPORT_LIMIT)
-            chosen |= {record.entry.txid for record in found if record.entry.type != "seal"}
+        size = mirror.final_size
+        named = [self._resolved(subject) for subject in selection.subjects()]
+        chosen: list[str] = []
+        after = -1
+        while page := mirror.search(subjects=named, after=after, limit=_PAGE):
+            chosen += [record.txid for record in page if record.index < size and record.type != SEAL]
+            after = page[-1].index
         if not chosen:
             raise NotFound("no final entry concerns what was asked for")
-        return bundle.export(mirror, sorted(chosen), services.keys.kid, services.keys.tx)
+        return bundle.export(
+            mirror.store, size, chosen, did=services.keys.did, kid=services.keys.kid, key=services.keys.tx
+        )
 
     def compare(self) -> dict[str, Any]:
         """Fetch the hub's whole log again and compare it with this node's copy, entry by entry."""
@@ -95,6 +100,20 @@ class Audit:
             "final_size": services.ledger.final_size,
             "divergence": services.ledger.divergence,
         }
+
+    def _matching(
+        self, wanted: frozenset[str], entry_type: str | None, after: int, limit: int
+    ) -> list[Record]:
+        """Entries that concern all of ``wanted``; the store finds those that concern any."""
+        mirror = self._services.ledger.mirror
+        found: list[Record] = []
+        while len(found) < limit:
+            page = mirror.search(subjects=sorted(wanted), type=entry_type, after=after, limit=_PAGE)
+            if not page:
+                break
+            found += [record for record in page if wanted <= subjects(record.entry)]
+            after = page[-1].index
+        return found[:limit]
 
     def _resolved(self, subject: str) -> str:
         """A participant may be named by its name; the trail has its DID."""

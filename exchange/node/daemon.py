@@ -13,9 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from ledger.mirror import Mirror
-from ledger.store import LedgerStore, upgrade
-
 from exchange.config import NodeSettings, node_settings
 from exchange.errors import Conflict, InvalidRequest
 from exchange.identity import NodeKeys
@@ -36,7 +33,9 @@ from exchange.store import open_node_store
 from exchange.tls import server_context
 from exchange.web.server import Server
 from ledger import base64url
-from ledger.entries import Entry
+from ledger.membership import genesis_hash
+from ledger.mirror import Mirror
+from ledger.store import LedgerStore, upgrade
 from ledger.times import system_clock
 
 __all__ = ["Node", "run"]
@@ -100,7 +99,7 @@ class Node:
         self.services = NodeServices(
             settings=settings,
             net=settings.net,
-            genesis=Entry.parse(genesis).txid,
+            genesis=genesis_hash(genesis),
             keys=keys,
             store=store,
             hub=hub,
@@ -157,9 +156,9 @@ class Node:
 
     def stop(self) -> None:
         """Stop taking requests, then duties, then the ledger."""
+        self.services.ledger.stop()
         self._server.stop()
         self._duties.stop()
-        self.services.ledger.stop()
         self._listener.stop()
         self.services.hub.close()
         self.services.store.close()

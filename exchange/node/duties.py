@@ -6,10 +6,9 @@ killed between deciding and writing, finds its open duties again without any mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from ledger.state import State
 
@@ -35,29 +34,23 @@ class Duty:
     subject: str
 
 
-def open_duties(state: State, final_size: int, me: str) -> Iterator[Duty]:
-    """All duties of participant ``me`` that follow from entries below ``final_size``.
+def open_duties(state: State, me: str) -> Iterator[Duty]:
+    """All duties of participant ``me`` that follow from a final state.
 
     A job that another owner has refused is still decided on: the asker learns every reason at once.
     """
-
-    def final(table: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        for key, row in state.rows(table).items():
-            if int(row["index"]) < final_size:
-                yield key, row
-
-    for did, member in final("members"):
+    for did, member in state.rows("members").items():
         if did == me and member["status"] == "admitted":
             yield Duty(DutyKind.ACKNOWLEDGE_MEMBERSHIP, did)
-    for key, proposal in final("proposals"):
+    for key, proposal in state.rows("proposals").items():
         if proposal["proposer"] == me and proposal["status"] == "accepted":
             yield Duty(DutyKind.EXECUTE_PROPOSAL, key)
-    for key, negotiation in final("negotiations"):
+    for key, negotiation in state.rows("negotiations").items():
         if negotiation["state"] == "AGREED" and negotiation["consumer"] == me:
             yield Duty(DutyKind.VERIFY_AGREEMENT, key)
         elif negotiation["state"] == "VERIFIED" and negotiation["provider"] == me:
             yield Duty(DutyKind.FINALIZE_NEGOTIATION, key)
-    for key, job in final("jobs"):
+    for key, job in state.rows("jobs").items():
         if me not in job["parties"]:
             continue
         undecided = me != job["submitter"] and me not in job["starts"] and me not in job["refusals"]

@@ -41,7 +41,7 @@ class DutyWorker:
         """Start every open duty that is not being carried out already."""
         if self._ledger.divergence is not None:
             return
-        for duty in open_duties(self._ledger.state, self._ledger.final_size, self._did):
+        for duty in open_duties(self._ledger.state, self._did):
             with self._lock:
                 if duty in self._busy or time.monotonic() < self._not_before.get(duty, 0.0):
                     continue

@@ -49,7 +49,6 @@ def decide(
     raw_spec: bytes,
     job: Mapping[str, Any],
     state: State,
-    final_size: int,
     me: str,
     registry: Registry,
     now: datetime,
@@ -59,8 +58,7 @@ def decide(
     Args:
         raw_spec: the specification as the hub relayed it.
         job: the job's row in this node's own ledger state.
-        state: this node's own recomputed state.
-        final_size: entries below this index are cosigned by a quorum; nothing newer is believed.
+        state: this node's own recomputed state, as far as a quorum has cosigned it.
         me: this participant's DID.
         registry: the components this build can run.
         now: aware time of the decision.
@@ -83,7 +81,7 @@ def decide(
     mine = [asset for asset in spec.assets() if _owner(state, asset) == me]
     reasons = _party_reasons(spec, job, state)
     for asset in mine:
-        reasons += _asset_reasons(asset, spec, job, state, final_size, me, registry, now)
+        reasons += _asset_reasons(asset, spec, job, state, me, registry, now)
     if reasons:
         return _refused(*reasons)
     return Decision(tuple(spec.agreements[asset] for asset in mine), ())
@@ -146,7 +144,6 @@ def _asset_reasons(
     spec: JobSpec,
     job: Mapping[str, Any],
     state: State,
-    final_size: int,
     me: str,
     registry: Registry,
     now: datetime,
@@ -155,7 +152,7 @@ def _asset_reasons(
     published = state.get("assets", asset)
     agreement_id = spec.agreements.get(asset, "")
     agreement = state.get("agreements", agreement_id)
-    if agreement is None or int(agreement["index"]) >= final_size:
+    if agreement is None:
         text = f"no final agreement {agreement_id or 'named'} for asset {asset} on this node's own ledger"
         return [Reason("agreement.missing", text)]
     expected = {

@@ -259,6 +259,8 @@ class HubClient:
                 body = _read(response, limit)
         except (httpx.HTTPError, OSError) as error:
             raise HubUnreachable(self._reason(error)) from error
+        if self._closed.is_set():
+            raise HubUnreachable(f"the connection to the hub at {self._url} was closed meanwhile")
         if response.is_success:
             return body
         raise _problem(response.status_code, body)

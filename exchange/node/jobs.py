@@ -69,7 +69,6 @@ class Jobs:
             raw,
             row,
             services.ledger.state,
-            services.ledger.final_size,
             services.keys.did,
             services.registry,
             services.clock(),

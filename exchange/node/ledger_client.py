@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from ledger.mirror import LogSource, Mirror
-
 from exchange.errors import Conflict, ExchangeError, HubUnreachable, LedgerRefused, TimedOut
 from exchange.identity import NodeKeys
 from exchange.store import Outbox
 from ledger.entries import Draft, Entry, new_id
 from ledger.errors import Divergence, LedgerError
+from ledger.mirror import LogSource, Mirror
 from ledger.state import State
 from ledger.times import format_time
 
@@ -76,21 +75,19 @@ class LedgerClient:
 
     @property
     def state(self) -> State:
-        """The recomputed state; rows are final where their index is below ``final_size``.
+        """The state that a quorum has cosigned, as this node recomputed it.
 
         Raises:
             Conflict: this node's copy and the hub's log differ; nothing is decided until people have looked.
         """
         if self._divergence is not None:
             raise Conflict(f"this node has stopped trusting the hub's log: {self._divergence}")
-        state: State = self._mirror.state
-        return state
+        return self._mirror.final_state
 
     @property
     def final_size(self) -> int:
         """Entries below this index are cosigned by a quorum."""
-        size: int = self._mirror.final_size
-        return size
+        return self._mirror.final_size
 
     @property
     def divergence(self) -> str | None:
@@ -98,15 +95,12 @@ class LedgerClient:
         return None if self._divergence is None else str(self._divergence)
 
     def final(self, table: str, key: str) -> Mapping[str, Any] | None:
-        """A final row of the state, or ``None``."""
-        row = self.state.get(table, key)
-        return row if row is not None and int(row["index"]) < self.final_size else None
+        """A row of the final state, or ``None``."""
+        return self.state.get(table, key)
 
     def final_rows(self, table: str) -> list[Mapping[str, Any]]:
-        """All final rows of a table, by the order of their last change."""
-        size = self.final_size
-        rows = [row for row in self.state.rows(table).values() if int(row["index"]) < size]
-        return sorted(rows, key=lambda row: int(row["index"]))
+        """All rows of a table in the final state, by the order of their last change."""
+        return sorted(self.state.rows(table).values(), key=lambda row: int(row["index"]))
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` after each change; register before ``start``."""
@@ -117,10 +111,8 @@ class LedgerClient:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop following; returns when the thread has ended or after a few seconds."""
+        """Follow no more. Close the source after this; a request that waits there ends in its own time."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
 
     def write(self, entry_type: str, body: Mapping[str, object], refs: tuple[str, ...] = ()) -> FinalEntry:
         """Sign an entry, have it sequenced, and wait until it is final on this node's own copy.
@@ -186,7 +178,8 @@ class LedgerClient:
                 self._announce()
                 return
             except (ExchangeError, LedgerError) as exc:
-                _log.warning("following the log: %s", exc)
+                if not self._stopping.is_set():
+                    _log.warning("following the log: %s", exc)
                 self._stopping.wait(_RETRY_S)
 
     def _announce(self) -> None:

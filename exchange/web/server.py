@@ -151,7 +151,9 @@ class _Wsgi(cheroot.wsgi.Server):
         return socket_
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        _log.log(level, "%s", msg, exc_info=traceback)
+        # A caller that goes away in the middle of an answer is no fault of ours and needs no traceback.
+        fault = level > logging.WARNING
+        _log.log(level if fault else logging.DEBUG, "%s", msg, exc_info=traceback and fault)
 
 
 class Server:

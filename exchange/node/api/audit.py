@@ -52,7 +52,7 @@ def audit_blueprint(services: NodeServices, access: Access, audit: Audit) -> Blu
         access.require(Role.AUDITOR)
         asked = query(EntriesQuery)
         found = audit.entries(
-            subjects=[
+            concerning=[
                 s for s in (asked.asset, asked.participant, asked.agreement, asked.job) if s is not None
             ],
             entry_type=asked.type,

@@ -103,10 +103,10 @@ def negotiations_blueprint(services: NodeServices, access: Access, negotiations:
     def approve(negotiation: str) -> Response:
         person = access.require(Role.STEWARD, Role.APPROVER)
         role = Role.STEWARD if Role.STEWARD in person.roles else Role.APPROVER
-        agreement = negotiations.approve(negotiation, person.name, role.value, body(ReasonBody).reason)
-        if agreement is not None:
+        negotiations.approve(negotiation, person.name, role.value, body(ReasonBody).reason)
+        if _row(negotiation)["state"] != "REQUESTED":
             _settled(negotiation)
-        return jsonify(agreement=agreement, **_shown(_row(negotiation)))
+        return jsonify(_shown(_row(negotiation)))
 
     @bp.post("/negotiations/<negotiation>/reject")
     @describe(
@@ -178,6 +178,13 @@ def negotiations_blueprint(services: NodeServices, access: Access, negotiations:
             if component.protocol is not None and component.name in asked.operations
         }
         beyond = list(negotiations.exceeding(row))
-        return {**row, "terms": asked.as_json(), "beyond_offer": beyond, "reveals": leaks}
+        given = row.get("agreement")
+        return {
+            **row,
+            "agreement": None if given is None else given["id"],
+            "terms": asked.as_json(),
+            "beyond_offer": beyond,
+            "reveals": leaks,
+        }
 
     return bp

@@ -18,7 +18,6 @@ from ledger.state import State
 from policies.terms import Terms, to_agreement
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-FINAL = 100
 COLUMNS = {
     "customer_id": ("identifier", "AFTER_JOIN"),
     "default": ("label", "AFTER_AGGREGATE"),
@@ -59,7 +58,7 @@ def ledger_state(agreed: Terms | None = None, **agreement: Any) -> State:
         State()
         .put("assets", "lender/loans", loans, index=1)
         .put("assets", "bureau/people", people, index=2)
-        .put("agreements", "agreement-1", row | agreement, index=agreement.get("index", 3))
+        .put("agreements", "agreement-1", row | agreement, index=3)
     )
 
 
@@ -88,9 +87,7 @@ def decision(
     value = example_spec()
     change(value)
     spec = JobSpec.from_json(value)
-    return decide(
-        spec.encode(), submitted(spec, **row), state or ledger_state(), FINAL, LENDER, built_in(), now
-    )
+    return decide(spec.encode(), submitted(spec, **row), state or ledger_state(), LENDER, built_in(), now)
 
 
 def codes(found: Decision) -> set[str]:
@@ -108,7 +105,7 @@ def test_a_swapped_specification_is_refused_whatever_it_asks() -> None:
     value = example_spec()
     value["title"] = "the hub's own"
     swapped = JobSpec.from_json(value).encode()
-    found = decide(swapped, submitted(spec), ledger_state(), FINAL, LENDER, built_in(), NOW)
+    found = decide(swapped, submitted(spec), ledger_state(), LENDER, built_in(), NOW)
     assert codes(found) == {"job.spec-mismatch"}
     assert hashlib.sha256(swapped).hexdigest()[:16] in found.reasons[0].text
     assert found.agreements == ()
@@ -118,7 +115,7 @@ def test_bytes_that_are_no_specification_are_refused() -> None:
     raw = b"{}"
     spec = JobSpec.from_json(example_spec())
     row = submitted(spec) | {"spec": hashlib.sha256(raw).hexdigest()}
-    assert codes(decide(raw, row, ledger_state(), FINAL, LENDER, built_in(), NOW)) == {"job.spec-invalid"}
+    assert codes(decide(raw, row, ledger_state(), LENDER, built_in(), NOW)) == {"job.spec-invalid"}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +163,6 @@ def test_each_clause_that_does_not_hold_is_named(
         ({"consumer": BUREAU}, "agreement.consumer"),
         ({"asset": "lender/other"}, "agreement.asset"),
         ({"version": 2}, "agreement.version"),
-        ({"index": FINAL}, "agreement.missing"),
         ({"policy": {"surprise": 1}}, "policy.invalid"),
     ],
 )
@@ -212,10 +208,11 @@ def test_the_agreed_minimum_cohort_is_that_of_the_started_agreements() -> None:
     assert minimum_cohort(spec, started, state, BUREAU) == 0
 
 
-def test_duties_follow_from_final_rows_only() -> None:
+def test_duties_are_those_of_a_party_that_has_not_acted() -> None:
     spec = JobSpec.from_json(example_spec())
     state = State().put("jobs", spec.job, submitted(spec), index=7)
-    assert list(open_duties(state, 7, LENDER)) == []
-    assert list(open_duties(state, 8, LENDER)) == [Duty(DutyKind.DECIDE_JOB, spec.job)]
-    assert list(open_duties(state, 8, ANALYST)) == []
-    assert list(open_duties(state, 8, "did:key:zStranger")) == []
+    assert list(open_duties(state, LENDER)) == [Duty(DutyKind.DECIDE_JOB, spec.job)]
+    assert list(open_duties(state, ANALYST)) == []
+    assert list(open_duties(state, "did:key:zStranger")) == []
+    started = state.put("jobs", spec.job, submitted(spec, starts={LENDER: ["agreement-1"]}), index=8)
+    assert list(open_duties(started, LENDER)) == []
