@@ -6,10 +6,12 @@ killed between deciding and writing, finds its open duties again without any mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+from ledger.membership import active_members, quorum_of
 from ledger.state import State
 
 __all__ = ["Duty", "DutyKind", "open_duties"]
@@ -43,7 +45,7 @@ def open_duties(state: State, me: str) -> Iterator[Duty]:
         if did == me and member["status"] == "admitted":
             yield Duty(DutyKind.ACKNOWLEDGE_MEMBERSHIP, did)
     for key, proposal in state.rows("proposals").items():
-        if proposal["proposer"] == me and proposal["status"] == "accepted":
+        if proposal["proposer"] == me and proposal["status"] == "open" and _has_quorum(state, proposal):
             yield Duty(DutyKind.EXECUTE_PROPOSAL, key)
     for key, negotiation in state.rows("negotiations").items():
         if negotiation["state"] == "AGREED" and negotiation["consumer"] == me:
@@ -58,3 +60,10 @@ def open_duties(state: State, me: str) -> Iterator[Duty]:
             yield Duty(DutyKind.DECIDE_JOB, key)
         elif job["state"] == "RUNNING":
             yield Duty(DutyKind.RUN_JOB, key)
+
+
+def _has_quorum(state: State, proposal: Mapping[str, Any]) -> bool:
+    """Whether today's active members approve a proposal in the number that the ledger asks for."""
+    members = active_members(state)
+    approvals = sum(1 for did, approves in proposal["votes"].items() if approves and did in members)
+    return approvals >= quorum_of(len(members))
