@@ -310,14 +310,17 @@ class Mirror:
         head, now = self._head, self._clock()
         batches: list[Batch] = []
         seen_here: set[str] = set()
+
+        def seen(txids: frozenset[str]) -> frozenset[str]:
+            # another process may have stored these entries meanwhile; the head's swap finds that out
+            return self.store.known(txids, below=self.size) | (txids & seen_here)
+
         try:
             if head.size == 0 and raws[0] != self.genesis:
                 actual = hashlib.sha256(raws[0]).hexdigest()
                 raise InvalidBatch("genesis", 0, hashlib.sha256(self.genesis).hexdigest(), actual)
             for entries in split_batches(raws, head.size):
-                batch = verify_batch(
-                    head, entries, now=now, seen=lambda txids: self.store.known(txids) | (txids & seen_here)
-                )
+                batch = verify_batch(head, entries, now=now, seen=seen)
                 seen_here.update(entry.txid for entry in entries)
                 batches.append(batch)
                 head = batch.head

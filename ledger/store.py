@@ -182,13 +182,16 @@ class LedgerStore:
         found = self._records(select(ENTRIES).where(ENTRIES.c.txid == txid))
         return found[0] if found else None
 
-    def known(self, txids: frozenset[str]) -> frozenset[str]:
-        """Return those of the txids that the log has."""
+    def known(self, txids: frozenset[str], *, below: int | None = None) -> frozenset[str]:
+        """Return those of the txids that the log has; only at indexes below ``below`` if that is given."""
         wanted = sorted(txids)
         found: set[str] = set()
         for start in range(0, len(wanted), _MAX_BOUND):
             part = wanted[start : start + _MAX_BOUND]
-            found.update(row[0] for row in self.rows(select(ENTRIES.c.txid).where(ENTRIES.c.txid.in_(part))))
+            query = select(ENTRIES.c.txid).where(ENTRIES.c.txid.in_(part))
+            if below is not None:
+                query = query.where(ENTRIES.c["index"] < below)
+            found.update(row[0] for row in self.rows(query))
         return frozenset(found)
 
     def search(
