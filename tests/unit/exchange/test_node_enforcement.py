@@ -216,3 +216,16 @@ def test_duties_are_those_of_a_party_that_has_not_acted() -> None:
     assert list(open_duties(state, "did:key:zStranger")) == []
     started = state.put("jobs", spec.job, submitted(spec, starts={LENDER: ["agreement-1"]}), index=8)
     assert list(open_duties(started, LENDER)) == []
+
+
+@pytest.mark.parametrize(("votes", "due"), [(1, False), (2, False), (3, True)])
+def test_a_proposal_is_executed_by_its_proposer_once_a_quorum_approves(votes: int, due: bool) -> None:
+    voters = [LENDER, BUREAU, ANALYST]
+    state = State()
+    for index, did in enumerate(voters):
+        state = state.put("members", did, {"did": did, "status": "active"}, index=index)
+    row = {"proposer": LENDER, "status": "open", "votes": dict.fromkeys(voters[:votes], True)}
+    state = state.put("proposals", "proposal-1", row, index=3)
+    expected = [Duty(DutyKind.EXECUTE_PROPOSAL, "proposal-1")] if due else []
+    assert list(open_duties(state, LENDER)) == expected
+    assert list(open_duties(state, BUREAU)) == []
