@@ -12,12 +12,10 @@ from exchange.store.node import (
     DecisionLog,
     JobRepository,
     KnownPerson,
-    LocalJob,
     NodeStore,
     Outbox,
     OutboxEntry,
     PeopleRepository,
-    StaleJob,
     open_node_store,
 )
 
@@ -27,7 +25,6 @@ __all__ = [
     "HubStore",
     "JobRepository",
     "KnownPerson",
-    "LocalJob",
     "NodeStore",
     "Outbox",
     "OutboxEntry",
@@ -35,7 +32,6 @@ __all__ = [
     "Progress",
     "Result",
     "Spec",
-    "StaleJob",
     "StoreUnavailable",
     "open_engine",
     "open_node_store",

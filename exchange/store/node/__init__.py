@@ -5,7 +5,7 @@ by its own organisation and shown to nobody else.
 """
 
 from exchange.store.node.assets import AssetBinding, AssetRepository
-from exchange.store.node.jobs import JobRepository, LocalJob, StaleJob
+from exchange.store.node.jobs import JobRepository
 from exchange.store.node.outbox import Outbox, OutboxEntry
 from exchange.store.node.people import DecisionLog, KnownPerson, PeopleRepository
 from exchange.store.node.store import NodeStore, open_node_store
@@ -16,11 +16,9 @@ __all__ = [
     "DecisionLog",
     "JobRepository",
     "KnownPerson",
-    "LocalJob",
     "NodeStore",
     "Outbox",
     "OutboxEntry",
     "PeopleRepository",
-    "StaleJob",
     "open_node_store",
 ]

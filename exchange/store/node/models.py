@@ -71,17 +71,13 @@ class DecisionRow(NodeBase):
 
 
 class JobRow(NodeBase):
-    """This party's side of a job: the specification it decided on and how far it is."""
+    """The specification of a job that this party submitted or decided on."""
 
     __tablename__ = "node_jobs"
 
     job: Mapped[str] = mapped_column(String(80), primary_key=True)
     spec: Mapped[bytes] = mapped_column(LargeBinary)
-    state: Mapped[str] = mapped_column(String(40))
-    decision: Mapped[str] = mapped_column(Text)
-    attempt: Mapped[int] = mapped_column(Integer)
-    version: Mapped[int] = mapped_column(Integer)
-    updated: Mapped[datetime] = mapped_column(Moment)
+    stored: Mapped[datetime] = mapped_column(Moment)
 
 
 class CheckpointRow(NodeBase):

@@ -48,11 +48,7 @@ def upgrade() -> None:
         "node_jobs",
         sa.Column("job", sa.String(80), primary_key=True),
         sa.Column("spec", sa.LargeBinary, nullable=False),
-        sa.Column("state", sa.String(40), nullable=False),
-        sa.Column("decision", sa.Text, nullable=False),
-        sa.Column("attempt", sa.Integer, nullable=False),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("updated", sa.String(20), nullable=False),
+        sa.Column("stored", sa.String(20), nullable=False),
     )
     op.create_table(
         "node_checkpoints",
