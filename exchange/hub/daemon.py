@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
+from exchange import logs
 from exchange.config import HubSettings, hub_settings
 from exchange.errors import Conflict
 from exchange.hub.app import create_member_app, create_operator_app
@@ -120,7 +120,7 @@ class Hub:
 
 def run(directory: Path, passphrase: str) -> None:
     """Run the hub of ``directory`` until SIGTERM or SIGINT; a line of JSON on stdout says it is up."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure()
     settings = hub_settings(directory, os.environ)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from exchange import logs
 from exchange.config import NodeSettings, node_settings
 from exchange.errors import Conflict, InvalidRequest
 from exchange.identity import NodeKeys
@@ -166,7 +166,7 @@ class Node:
 
 def run(directory: Path, passphrase: str) -> None:
     """Run the node of ``directory`` until SIGTERM or SIGINT; a line of JSON on stdout says it is up."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure()
     settings = node_settings(directory, os.environ)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
