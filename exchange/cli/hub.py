@@ -129,9 +129,9 @@ def run(context: click.Context, directory: Path, passphrase_file: Path | None) -
 @click.pass_context
 def backup(context: click.Context, directory: Path, out: Path) -> None:
     """Copy the hub's directory, also while it runs."""
-    from exchange.hub import setup
+    from exchange.hub.backup import backup as copy_hub
 
-    setup.backup(directory, out)
+    copy_hub(directory, out)
     invocation(context).output.result({"backup": str(out)}, str(out))
 
 
@@ -140,12 +140,12 @@ def backup(context: click.Context, directory: Path, out: Path) -> None:
 @click.pass_context
 def fsck(context: click.Context, directory: Path) -> int:
     """Check the hub's database entry by entry against its checkpoints."""
-    from exchange.hub import setup
+    from exchange.hub.check import fsck as check_hub
 
     called = invocation(context)
     problems = [
         {"where": found.where, "expected": found.expected, "actual": found.actual}
-        for found in setup.fsck(directory)
+        for found in check_hub(directory)
     ]
     data = {"problems": problems, "sound": not problems}
     if not problems:

@@ -16,8 +16,6 @@ from typing import Any
 
 from exchange.config import HubSettings, hub_settings, private_directory, save
 from exchange.errors import Conflict, InvalidRequest
-from exchange.hub.backup import backup
-from exchange.hub.check import fsck
 from exchange.hub.files import GENESIS_FILE, HUB_NAME, KEYS_FILE, RECORD_FILE
 from exchange.identity import MODERATE, Cost, NodeKeys
 from ledger import base64url, canonical
@@ -32,9 +30,7 @@ from ledger.times import Clock, format_time, system_clock
 __all__ = [
     "MAX_CLOCK_SKEW_S",
     "add_signature",
-    "backup",
     "draft_genesis",
-    "fsck",
     "init",
     "install_genesis",
     "log_vkey",

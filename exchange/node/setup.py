@@ -1,4 +1,7 @@
-"""Make a node: keys, settings file, first people. Each function touches one data directory only."""
+"""Make a node: keys, settings file, first people. Each function touches one data directory only.
+
+What needs the database is imported where it is used: signing and joining need none, and start at once.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from exchange.config import amend, node_settings, private_directory, save
 from exchange.errors import Conflict, InvalidRequest
 from exchange.hub.setup import add_signature
 from exchange.identity import MODERATE, Cost, NodeKeys
-from exchange.node.people import People, Role
-from exchange.store import NodeStore, open_node_store
 from ledger.entries import Entry
+
+if TYPE_CHECKING:
+    from exchange.node.people import People
 
 __all__ = ["KEYS_FILE", "Initialised", "add_person", "init", "join", "sign_genesis"]
 
@@ -70,8 +74,7 @@ def init(
     )
     keys = NodeKeys.generate(name, net, party_endpoint.rpartition(":")[0])
     keys.save(directory / KEYS_FILE, passphrase, cost=cost)
-    people = People(_store(directory).people)
-    tokens = {each.value: people.add(each.value, [each.value]) for each in Role}
+    tokens = _first_people(directory)
     enrolment = keys.enrolment(keys.member_record(role=role, title=title, endpoint=party_endpoint))
     return Initialised(enrolment, keys.tls_cert, tokens)
 
@@ -109,8 +112,19 @@ def join(directory: Path, *, hub_url: str, hub_record: Mapping[str, Any], genesi
 
 def add_person(directory: Path, name: str, roles: Sequence[str]) -> str:
     """Make an account at this node; returns its token, which is shown this once."""
-    return People(_store(directory).people).add(name, roles)
+    return _people(directory).add(name, roles)
 
 
-def _store(directory: Path) -> NodeStore:
-    return open_node_store(node_settings(directory, os.environ).database)
+def _people(directory: Path) -> People:
+    from exchange.node.people import People
+    from exchange.store import open_node_store
+
+    return People(open_node_store(node_settings(directory, os.environ).database).people)
+
+
+def _first_people(directory: Path) -> dict[str, str]:
+    """Make one account per role; returns their tokens."""
+    from exchange.node.people import Role
+
+    people = _people(directory)
+    return {each.value: people.add(each.value, [each.value]) for each in Role}

@@ -15,7 +15,8 @@ import pytest
 
 from exchange.config import hub_settings
 from exchange.errors import Conflict
-from exchange.hub import setup
+from exchange.hub.backup import backup
+from exchange.hub.check import fsck
 from exchange.hub.daemon import Hub
 from exchange.hub.files import GENESIS_FILE, KEYS_FILE
 from exchange.hub.testing import PASSPHRASE, Founded, found
@@ -96,7 +97,7 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> Founded:
 @pytest.fixture
 def copy(founded: Founded, tmp_path: Path) -> Path:
     out = tmp_path / "copy"
-    setup.backup(founded.settings.directory, out)
+    backup(founded.settings.directory, out)
     return out
 
 
@@ -106,7 +107,7 @@ def alter(directory: Path, statement: str, *values: object) -> None:
 
 
 def found_in(directory: Path) -> list[str]:
-    return [f"{problem.where}: {problem.expected} / {problem.actual}" for problem in setup.fsck(directory)]
+    return [f"{problem.where}: {problem.expected} / {problem.actual}" for problem in fsck(directory)]
 
 
 def test_an_unaltered_database_is_sound(founded: Founded, copy: Path) -> None:
@@ -118,7 +119,7 @@ def test_a_running_hub_is_checked_and_copied_beside_it(founded: Founded, tmp_pat
     with founded.hub() as hub:
         hub.services.log.submit(founded.entry("lender", "member.update", {"endpoint": "a.example:1"}))
         assert found_in(founded.settings.directory) == []
-        setup.backup(founded.settings.directory, tmp_path / "copy")
+        backup(founded.settings.directory, tmp_path / "copy")
         checkpoint = hub.services.log.checkpoint((0, 0))
     assert found_in(tmp_path / "copy") == []
     settings = replace(
@@ -197,14 +198,14 @@ class TestBackup:
 
     def test_it_overwrites_nothing(self, founded: Founded, copy: Path) -> None:
         with pytest.raises(Conflict, match="expected an empty directory"):
-            setup.backup(founded.settings.directory, copy)
+            backup(founded.settings.directory, copy)
 
     def test_a_database_on_a_server_is_left_to_its_own_tools(
         self, founded: Founded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("PARLEY_DATABASE", "postgresql+psycopg://nobody@nowhere/x")
         with pytest.raises(Conflict, match="pg_dump"):
-            setup.backup(founded.settings.directory, tmp_path / "copy")
+            backup(founded.settings.directory, tmp_path / "copy")
         assert not (tmp_path / "copy").exists()
 
 
@@ -221,5 +222,5 @@ Prepare = Callable[[Path], object]
 def test_what_cannot_be_checked_is_said(copy: Path, prepare: Prepare, expected: str) -> None:
     prepare(copy)
     with pytest.raises(Conflict, match=expected):
-        setup.fsck(copy)
+        fsck(copy)
     shutil.rmtree(copy)
