@@ -15,7 +15,7 @@ from exchange.demo.stage import INCOME, LENDER, LOANS, REGULATOR, Stage, run_par
 
 __all__ = ["POSITIONS", "alter_entry", "audit"]
 
-POSITIONS = 8
+POSITIONS = 5
 """How many places of the bundle are altered, one byte each, spread over its whole length."""
 
 _PARALLEL = 2

@@ -70,7 +70,7 @@ class Demo:
         serve: bool = False,
         watch: Watch | None = None,
     ) -> None:
-        self._out, self._home, self._before_audit = out, home, before_audit
+        self._out, self._home, self._before_audit = out, home.resolve(), before_audit
         self._rows, self._keep, self._serve = rows, keep, serve
         self._watch = watch or Unwatched()
         self._stage: Stage | None = None

@@ -142,7 +142,9 @@ class Consortium:
             steps("up.genesis", 1, total)
             made._found(list(orgs))
             steps("up.start", 2, total)
-            made._start([HUB])
+            made._launch([HUB])
+            call_all((made._join_command(name), None) for name in orgs)
+            made._await_ready([HUB])
             made._start(list(orgs))
             for number, name in enumerate(join):
                 steps("up.join", 3 + number, total)
@@ -235,7 +237,6 @@ class Consortium:
         parts = [part for path in signed.values() for part in ("--signed", path)]
         call(parley("hub", "install-genesis", "--dir", self._directory(HUB), *parts, "--out", genesis))
         self.genesis = genesis_hash(genesis.read_bytes())
-        call_all((self._join_command(name), None) for name in founders)
 
     def _join_command(self, name: str) -> list[str]:
         return parley(
@@ -244,6 +245,10 @@ class Consortium:
         )
 
     def _start(self, names: Sequence[str]) -> None:
+        self._launch(names)
+        self._await_ready(names)
+
+    def _launch(self, names: Sequence[str]) -> None:
         for name in names:
             kind = HUB if name == HUB else "node"
             self.processes[name], self._children[name] = launch(
@@ -252,6 +257,8 @@ class Consortium:
                 logs=self.home / "logs",
                 passphrase=self._passphrase(name),
             )
+
+    def _await_ready(self, names: Sequence[str]) -> None:
         for name in names:
             await_ready(name, self.processes[name])
 
