@@ -19,20 +19,27 @@ from ledger.membership import Network
 from ledger.merkle import leaf_hash
 from ledger.rules import shapes
 from ledger.state import SEAL, apply
-from ledger.tables import State
+from ledger.tables import Row, State
 from ledger.times import format_time, parse_time
 
-__all__ = ["EMPTY_HEAD", "Batch", "Head", "Seen", "seal_batch", "split_batches", "verify_batch"]
+__all__ = ["EMPTY_HEAD", "Batch", "Head", "Seen", "read_seal", "seal_batch", "split_batches", "verify_batch"]
 
 Seen = Callable[[frozenset[str]], frozenset[str]]
 """Returns those of the txids that the log already has."""
+
+
+def _refusal(value: object, where: str) -> object:
+    if not isinstance(value, list) or [type(item) for item in value] != [int, str]:
+        raise shapes.malformed(where, "an index and a code")
+    return value
+
 
 _SEAL = shapes.record(
     {
         "height": shapes.COUNT,
         "first": shapes.COUNT,
         "count": shapes.POSITIVE,
-        "refused": shapes.list_of(lambda value, _: value, most=65_536),
+        "refused": shapes.list_of(_refusal, most=65_536, distinct=False),
         "state": shapes.DIGEST,
         "prev_seal": shapes.DIGEST,
         "engine": shapes.record({"kind": shapes.WORD, "ref": shapes.SENTENCE}),
@@ -120,6 +127,19 @@ def split_batches(raws: Iterable[bytes], first: int) -> Iterator[list[Entry]]:
         raise InvalidBatch("batch", first, "a seal at its end", "none")
 
 
+def read_seal(seal: Entry, index: int) -> Row:
+    """Return a seal's statements, their form checked and nothing else.
+
+    Raises:
+        InvalidBatch: the body is not a seal's.
+    """
+    try:
+        body: Row = _SEAL(seal.body, "body")
+    except Refusal as exc:
+        raise InvalidBatch("seal", index, "a seal's body", str(exc)) from exc
+    return body
+
+
 def verify_batch(head: Head, batch: Sequence[Entry], *, now: datetime | None, seen: Seen) -> Batch:
     """Check one whole batch, its seal last, against one's own execution.
 
@@ -138,10 +158,7 @@ def verify_batch(head: Head, batch: Sequence[Entry], *, now: datetime | None, se
         raise InvalidBatch("batch", head.size + len(batch), "a seal at its end", "none")
     entries, seal = batch[:-1], batch[-1]
     index = head.size + len(entries)
-    try:
-        body = _SEAL(seal.body, "body")
-    except Refusal as exc:
-        raise InvalidBatch("seal", index, "a seal's body", str(exc)) from exc
+    body = read_seal(seal, index)
     time = parse_time(body["time"])
     state, codes = _execute(head, entries, time, seen)
     network = _network(state, head, codes)

@@ -5,9 +5,10 @@ are valid, a proof for each, and one checkpoint that a quorum of members cosigne
 hash of the genesis and nobody else.
 
 An exporter chooses which entries to show, so what is absent from a bundle proves nothing, with one exception:
-the governance entries are complete. The seal that ends the checkpoint states the root of the whole state; the
-bundle holds the roots of its tables, and those of ``params``, ``members`` and ``proposals`` must be the ones
-that the governance entries shown lead to. Leaving out the removal of a member would change them.
+every governance entry that took effect is there. The seal that ends the checkpoint states the root of the
+whole state; the bundle holds the roots of its tables, and those of ``params``, ``members`` and ``proposals``
+must be the ones that the governance entries shown lead to. Leaving one out would change them, so the keys and
+the quorum that the other checks rest on are the consortium's, not the exporter's choice.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from ledger import base64url, canonical
-from ledger.batches import EMPTY_HEAD, verify_batch
+from ledger.batches import EMPTY_HEAD, read_seal, verify_batch
 from ledger.checkpoints import Checkpoint, open_checkpoint
 from ledger.container import pack, unpack
 from ledger.entries import Entry
@@ -32,9 +34,9 @@ from ledger.membership import Network, electorate, genesis_hash, member_key
 from ledger.merkle import Tree, leaf_hash, verify_inclusion
 from ledger.notes import Note, NoteSignature
 from ledger.proofs import Proof, encode_policy
-from ledger.state import GENESIS, SEAL, apply, check_attributable
+from ledger.state import SEAL, apply, check_attributable
 from ledger.store import LedgerStore
-from ledger.tables import State, combine_table_roots
+from ledger.tables import Row, State, combine_table_roots
 from ledger.times import parse_time
 
 __all__ = ["Report", "export", "verify"]
@@ -62,7 +64,7 @@ class Report:
         members: names of the members at that size.
         cosigners: names of those that cosigned it.
         exporter: name of the member that exported and signed the bundle.
-        entries: entries asked for, by type.
+        entries: entries shown, seals apart, by type.
         refused: how many of them the ledger refused.
         first: time of the first of their batches; last: of the last.
         attachments: names of papers whose digest an entry states.
@@ -104,33 +106,33 @@ def export(
         attachments: papers whose SHA-256 an entry states, by name.
 
     Raises:
-        NotFinal: an entry is not below ``final_size``.
+        NotFinal: an entry is not below ``final_size``, or that is not the size of a final checkpoint.
+        InvalidBundle: what was written does not verify: the copy was altered, an attachment is stated by no
+            entry shown, or the key is not the member's.
     """
     wanted = set(txids)
-    tree, state, seals = Tree(), State(), list[int]()
+    tree, head = Tree(), EMPTY_HEAD
     shown: dict[int, bytes] = {}
-    head, batch = EMPTY_HEAD, list[bytes]()
+    batch: list[Entry] = []
     for page in store.pages(final_size):
         for record in page:
             tree.append(record.leaf)
-            batch.append(record.raw)
+            batch.append(record.entry)
             if record.txid in wanted or record.type.startswith(_GOVERNANCE):
                 shown[record.index] = record.raw
                 wanted.discard(record.txid)
             if record.type == SEAL:
-                executed = verify_batch(head, [Entry.parse(raw) for raw in batch], now=None, seen=_none)
-                if any(index in shown for index in range(head.size, record.index)):
-                    seals.append(record.index)
+                if any(index in shown for index in range(head.size, record.index)) or len(tree) == final_size:
                     shown[record.index] = record.raw
-                head, state, batch = executed.head, executed.head.state, []
-                last = record
+                head = verify_batch(head, batch, now=None, seen=lambda _: frozenset()).head
+                batch = []
     if wanted:
         raise NotFinal(f"{len(wanted)} of the entries asked for are not below the final size {final_size}")
-    shown[last.index] = last.raw
-    note = _cosigned(store, final_size)
+    state = head.state
     network = Network.of(state)
-    if network is None or batch:
-        raise NotFinal(f"size {final_size} does not end with a seal")
+    if network is None or head.size != final_size:
+        raise NotFinal(f"expected a checkpoint of size {final_size}, the copy ends a batch at {head.size}")
+    note = _cosigned(store, final_size)
     voters = electorate(state)
     members = {
         _CHECKPOINT: note.encode(),
@@ -152,11 +154,9 @@ def export(
         }
     )
     signature = base64url.encode(key.sign(_DOMAIN + manifest)).encode()
-    return pack({**members, _MANIFEST: manifest, _SIGNATURE: signature})
-
-
-def _none(_: frozenset[str]) -> frozenset[str]:
-    return frozenset()
+    data = pack({**members, _MANIFEST: manifest, _SIGNATURE: signature})
+    verify(data)
+    return data
 
 
 def _cosigned(store: LedgerStore, size: int) -> Note:
@@ -237,48 +237,53 @@ class _Walk:
         self._entries = {
             index: _guard(_name(index), partial(Entry.parse, raw)) for index, raw in raws.items()
         }
-        self._seals = sorted(index for index, entry in self._entries.items() if entry.type == SEAL)
+        self._seals = {
+            index: _guard(_name(index), partial(read_seal, entry, index))
+            for index, entry in sorted(self._entries.items())
+            if entry.type == SEAL
+        }
+        self._sealed = list(self._seals)
 
-    @property
-    def last_seal(self) -> tuple[int, Entry]:
-        """The seal that ends the checkpoint, if it is shown."""
-        if not self._seals:
-            raise InvalidBundle(_MANIFEST, "expected a seal, found none")
-        return self._seals[-1], self._entries[self._seals[-1]]
+    def seal_at_the_end(self, size: int) -> Row:
+        """What the seal states that ends the checkpoint of ``size``."""
+        if size - 1 not in self._seals:
+            raise InvalidBundle(_name(size - 1), "expected the seal that ends the checkpoint, found none")
+        return self._seals[size - 1]
 
     def step(self, index: int) -> None:
         """Take the entry at ``index``."""
-        entry, name = self._entries[index], _name(index)
-        if entry.type == SEAL:
+        entry = self._entries[index]
+        if index in self._seals:
             self._check_seal(index, entry)
             return
         seal = self._seal_of(index)
-        code = dict(seal.body["refused"]).get(index)
-        if entry.type != GENESIS:
-            _guard(name, lambda: check_attributable(self.state, entry))
-        if entry.type.startswith(_GOVERNANCE):
-            self._govern(index, entry, seal, code)
+        code = dict(seal["refused"]).get(index)
+        found = self._execute(index, entry, parse_time(seal["time"]))
+        if found is not None and found != code:
+            raise InvalidBundle(_name(index), f"it is refused ({found}), its seal says {code or 'valid'}")
+        if found is None and code is not None and entry.type.startswith(_GOVERNANCE):
+            raise InvalidBundle(_name(index), f"it is valid, its seal says {code}")
         self.types[entry.type] += 1
         self.refused += code is not None
-        self.times.append(seal.body["time"])
+        self.times.append(seal["time"])
 
-    def _govern(self, index: int, entry: Entry, seal: Entry, code: str | None) -> None:
-        found = None
+    def _execute(self, index: int, entry: Entry, time: datetime) -> str | None:
+        """Apply governance, and of other entries check who signed; return the code of a refusal."""
         try:
-            self.state = apply(self.state, entry, index=index, time=parse_time(seal.body["time"]))
-        except Refusal as exc:
-            found = exc.code
-        if found != code:
-            raise InvalidBundle(
-                _name(index), f"expected {found or 'it to be valid'}, its seal says {code or 'valid'}"
-            )
+            if entry.type.startswith(_GOVERNANCE):
+                self.state = apply(self.state, entry, index=index, time=time)
+            else:
+                check_attributable(self.state, entry)
+        except Refusal as refusal:
+            return refusal.code
+        return None
 
-    def _seal_of(self, index: int) -> Entry:
-        at = bisect.bisect_right(self._seals, index)
-        if at == len(self._seals):
+    def _seal_of(self, index: int) -> Row:
+        at = bisect.bisect_right(self._sealed, index)
+        if at == len(self._sealed):
             raise InvalidBundle(_name(index), "expected the seal of its batch, found none")
-        seal = self._entries[self._seals[at]]
-        if not seal.body.get("first", index + 1) <= index:
+        seal = self._seals[self._sealed[at]]
+        if seal["first"] > index:
             raise InvalidBundle(_name(index), "expected the seal of its batch, found a later one")
         return seal
 
@@ -287,7 +292,7 @@ class _Walk:
         if network is None or seal.actor != network.hub_did or seal.net != network.name:
             raise InvalidBundle(_name(index), "expected a seal of this network's hub")
         _guard(_name(index), lambda: seal.verify(network.hub_key.kid, network.hub_key.public))
-        if seal.body.get("first", 0) + seal.body.get("count", 0) != index:
+        if self._seals[index]["first"] + self._seals[index]["count"] != index:
             raise InvalidBundle(_name(index), "expected a seal at the end of its batch")
 
 
@@ -346,11 +351,7 @@ def _checkpoint(
 
 def _check_tables(members: Mapping[str, bytes], walk: _Walk, checkpoint: Checkpoint) -> None:
     """Check that the governance entries shown are all there are; see the module's text."""
-    index, seal = walk.last_seal
-    if index != checkpoint.size - 1:
-        raise InvalidBundle(
-            _name(checkpoint.size - 1), "expected the seal that ends the checkpoint, found none"
-        )
+    seal = walk.seal_at_the_end(checkpoint.size)
     tables = _guard(_TABLES, lambda: canonical.decode(members[_TABLES]))
     if not isinstance(tables, dict) or not all(isinstance(root, str) for root in tables.values()):
         raise InvalidBundle(_TABLES, "expected roots by table")
@@ -358,7 +359,7 @@ def _check_tables(members: Mapping[str, bytes], walk: _Walk, checkpoint: Checkpo
         roots = {name: bytes.fromhex(str(root)) for name, root in tables.items()}
     except ValueError as exc:
         raise InvalidBundle(_TABLES, "expected roots in hex") from exc
-    if combine_table_roots(roots).hex() != seal.body["state"]:
+    if combine_table_roots(roots).hex() != seal["state"]:
         raise InvalidBundle(_TABLES, "the roots do not lead to the state root of the last seal")
     walked = walk.state.table_roots()
     for name in _GOVERNED:
