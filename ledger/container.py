@@ -76,8 +76,8 @@ def unpack(data: bytes) -> dict[str, bytes]:
         crc, size, name_size = header[6], header[8], header[9]
         start = position + _LOCAL.size + name_size
         raw, content = data[start - name_size : start], data[start : start + size]
-        if _NAME.fullmatch(raw) is None:
-            raise InvalidBundle(CONTAINER, f"expected the name of a member at byte {position}")
+        if _NAME.fullmatch(raw) is None or (zlib.crc32(content) != crc and not _is_listed(raw, data, start)):
+            raise InvalidBundle(CONTAINER, f"the header at byte {position} is not as a bundle is written")
         if zlib.crc32(content) != crc:
             raise InvalidBundle(raw.decode(), "its bytes do not have their checksum")
         members[raw.decode()] = content
@@ -87,3 +87,14 @@ def unpack(data: bytes) -> dict[str, bytes]:
         at = next((i for i, (a, b) in enumerate(zip(written, data, strict=False)) if a != b), len(written))
         raise InvalidBundle(CONTAINER, f"byte {at} is not as a bundle is written")
     return members
+
+
+def _is_listed(raw: bytes, data: bytes, start: int) -> bool:
+    """Tell whether the directory lists this name too: a damaged header must not be taken for one."""
+    at = data.find(raw, start)
+    while at >= 0:
+        record = data[at - _CENTRAL.size : at]
+        if record.startswith(_CENTRAL_MAGIC) and _CENTRAL.unpack(record)[10] == len(raw):
+            return True
+        at = data.find(raw, at + 1)
+    return False
