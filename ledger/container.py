@@ -76,9 +76,10 @@ def unpack(data: bytes) -> dict[str, bytes]:
         crc, size, name_size = header[6], header[8], header[9]
         start = position + _LOCAL.size + name_size
         raw, content = data[start - name_size : start], data[start : start + size]
-        if _NAME.fullmatch(raw) is None or (zlib.crc32(content) != crc and not _is_listed(raw, data, start)):
+        is_damaged = zlib.crc32(content) != crc
+        if header[3] or _NAME.fullmatch(raw) is None or (is_damaged and not _is_listed(raw, data, start)):
             raise InvalidBundle(CONTAINER, f"the header at byte {position} is not as a bundle is written")
-        if zlib.crc32(content) != crc:
+        if is_damaged:
             raise InvalidBundle(raw.decode(), "its bytes do not have their checksum")
         members[raw.decode()] = content
         position = start + size
