@@ -117,7 +117,7 @@ def _bars(result: _Result) -> dict[str, bytes]:
     every = figure.subplots(len(result.measures), squeeze=False)[:, 0]
     for axes, name in zip(every, result.measures, strict=True):
         bars = axes.bar(labels, [float(row.means[name]) for row in result.groups], color="#3b6ea5")
-        axes.bar_label(bars, fmt="%.4g", padding=2)
+        axes.bar_label(bars, fmt="%.5g", padding=2)
         axes.margins(y=0.15)
         axes.set_ylabel(f"mean {name}")
         axes.spines[["top", "right"]].set_visible(False)
