@@ -10,12 +10,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
+from connectors.errors import ConnectorError
 from exchange.errors import ExchangeError
+from exchange.logs import whereabouts
 from exchange.node.duties import Duty, DutyKind, open_duties
 from exchange.node.ledger_client import LedgerClient
 from ledger.errors import LedgerError
+from policies.errors import PoliciesError
 
 __all__ = ["DutyWorker"]
 
@@ -46,7 +49,7 @@ class DutyWorker:
                 if duty in self._busy or time.monotonic() < self._not_before.get(duty, 0.0):
                     continue
                 self._busy.add(duty)
-            self._pool.submit(self._carry_out, duty)
+            self._pool.submit(self._carry_out, duty).add_done_callback(_report)
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -55,9 +58,16 @@ class DutyWorker:
     def _carry_out(self, duty: Duty) -> None:
         try:
             self._acts[duty.kind](duty.subject)
-        except (ExchangeError, LedgerError) as exc:
+        except (ExchangeError, LedgerError, PoliciesError, ConnectorError) as exc:
             _log.warning("duty %s of %s: %s", duty.kind, duty.subject, exc.code)
             self._not_before[duty] = time.monotonic() + _RETRY_S
         finally:
             with self._lock:
                 self._busy.discard(duty)
+
+
+def _report(done: Future[None]) -> None:
+    """Log what no duty foresees."""
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _log.error("a duty broke: %s", whereabouts(error))

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.errors import ConnectorError
-from exchange.errors import ExchangeError, JobFailed, public_face
+from exchange.errors import ExchangeError, JobFailed, PublicFace, public_face
 from exchange.identity import seal_to
 from exchange.jobs.component import StepContext
 from exchange.jobs.registry import code_digest
@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPT = 1
 _PROGRESS_EVERY_S = 0.5
+_UNFORESEEN = public_face(Exception())
 
 
 def release_context(job: str, step: str, sender: str, recipient: str) -> bytes:
@@ -58,26 +59,32 @@ class JobRun:
 
     def run(self) -> None:
         """Play this node's steps; on any failure write ``job.fail`` and release nothing."""
-        services = self._services
+        face: PublicFace | None = _UNFORESEEN
         try:
-            with PeerLinks(services, self._spec, _ATTEMPT) as links:
+            with PeerLinks(self._services, self._spec, _ATTEMPT) as links:
                 for step in self._spec.steps:
                     role = step.role_of(self._me)
                     if role is not None:
                         self._step = step.id
                         self._settle(step, role, self._finished(step, role, links))
             self._complete()
+            face = None
         except (ExchangeError, MpcError, ConnectorError, LedgerError) as exc:
             face = public_face(exc)
-            _log.warning("job %s, step %s: %s", self._spec.job, self._step, face.code)
-            if self._row()["state"] == "RUNNING":
-                body = {
-                    "job": self._spec.job,
-                    "step": self._step or None,
-                    "code": face.code,
-                    "reason": face.detail[:500],
-                }
-                services.ledger.write("job.fail", body)
+        finally:
+            if face is not None:
+                self._fail(face)
+
+    def _fail(self, face: PublicFace) -> None:
+        _log.warning("job %s, step %s: %s", self._spec.job, self._step, face.code)
+        if self._row()["state"] == "RUNNING":
+            body: dict[str, object] = {
+                "job": self._spec.job,
+                "step": self._step or None,
+                "code": face.code,
+                "reason": face.detail[:500],
+            }
+            self._services.ledger.write("job.fail", body)
 
     def _finished(self, step: Step, role: str, links: PeerLinks) -> Finished:
         """The step's outcome with what its receipt states: kept from before, or played now."""

@@ -14,6 +14,7 @@ from flask import Flask, Response, g, json
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from exchange.errors import PublicFace, public_face
+from exchange.logs import whereabouts
 
 __all__ = ["MEDIA_TYPE", "SECURITY_HEADERS", "install", "problem"]
 
@@ -52,7 +53,7 @@ def install(app: Flask, *, new_request_id: Callable[[], str] = _new_request_id) 
             return _http_problem(error)
         face = public_face(error)
         if face.code == "exchange.internal":
-            _log.error("request %s broke", g.request_id, exc_info=error)
+            _log.error("request %s broke: %s", g.request_id, whereabouts(error))
         elif face.status >= 500:
             _log.warning("request %s: %s", g.request_id, face.code)
         return problem(face)

@@ -83,3 +83,28 @@ def test_a_restarted_node_finds_its_open_duties_again(
         with running.open_node("bureau"):
             analyst.wait_job(job, timeout_s=60)
         assert analyst.result(job)[0]["groups"]
+
+
+def test_an_unforeseen_fault_ends_the_job_and_its_text_reaches_nobody(
+    tmp_path: Path,
+    make_question: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise RuntimeError("row 4711 of Jane Doe")
+
+    monkeypatch.setattr("exchange.jobs.joint_statistics.group_sums.group_holder", break_down)
+    asked = make_question(tmp_path)
+    with asked.running:
+        asked.publish()
+        analyst = asked.client("analyst")
+        job = analyst.submit(asked.spec(asked.agree(uses=1)))["job"]
+        with pytest.raises(JobFailed):
+            analyst.wait_job(job, timeout_s=60)
+        shown = analyst.job(job)
+        trail = list(asked.client("regulator").entries(job=job))
+    assert shown["failure"]["code"] == "exchange.internal"
+    assert shown["releases"] == []
+    assert "RuntimeError" in caplog.text
+    assert "Jane Doe" not in caplog.text + repr(shown) + repr(trail)
