@@ -68,7 +68,7 @@ class Log:
         self._log_key, self._hub_key = log_key, hub_key
         self._clock = clock
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._is_stale = False
         self._target: tuple[int, float] | None = None
         self._adopt(load(store))
         self._sequencer = Sequencer(self._process, linger_s)
@@ -294,6 +294,8 @@ class Log:
         """Sequence entries, those apart that are in the log already, and say where each one stands."""
         failure: LedgerError | None = None
         try:
+            if self._is_stale:
+                self._reload()
             known = self._store.known(frozenset(entry.txid for entry in entries))
             new = [entry for entry in entries if entry.txid not in known]
             if new:
@@ -315,13 +317,25 @@ class Log:
         return Placed(record.index, record.txid, record.code)
 
     def _recover(self) -> None:
-        """Find out what a failed commit left behind; stop for good if that cannot be done."""
+        """Find out what a failed commit left behind; if that cannot be done now, the next batch tries."""
+        self._is_stale = True
         try:
-            self._adopt(load(self._store))
-            self._integrate_ordered()
-        except LedgerError:
+            self._reload()
+        except StoreCorrupt:
             self._sequencer.stop_taking()
             self._stop()
+        except LedgerError:
+            return
+
+    def _reload(self) -> None:
+        loaded = load(self._store)
+        if loaded.head.size < self.size:
+            raise StoreCorrupt(
+                f"expected at least the {self.size} published entries, found {loaded.head.size}"
+            )
+        self._adopt(loaded)
+        self._integrate_ordered()
+        self._is_stale = False
 
     def _stop(self) -> None:
         with self._changed:

@@ -15,6 +15,7 @@ from ledger.membership import electorate
 from ledger.mirror import Mirror
 from ledger.notes import Note, NoteSignature
 from ledger.store import StoredHead
+from ledger.tables import State
 from ledger.testing import (
     NET,
     Consortium,
@@ -135,6 +136,20 @@ def test_a_new_member_counts_only_after_its_acknowledgement(exchange: Consortium
     exchange.settle()
     assert f"{NET}/newbank" in mirror.store.cosignatures(mirror.size)
     assert mirror.final_size == exchange.log.size
+
+
+def test_decisions_rest_on_the_final_state(exchange: Consortium) -> None:
+    lender = exchange.mirrors["lender"]
+    assert lender.final_state.root() == State().root()
+    exchange.settle()
+    first = lender.final_state.root()
+    assert first == exchange.log.state.root()
+    update(exchange)
+    lender.sync()
+    assert lender.final_state.root() == first != lender.state.root()
+    assert exchange.new_mirror("lender", store=lender.store).final_state.root() == first
+    exchange.settle()
+    assert lender.final_state.root() == lender.state.root() != first
 
 
 def test_waiting_for_finality(exchange: Consortium) -> None:
