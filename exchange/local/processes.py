@@ -166,9 +166,9 @@ def _start_time(pid: int) -> str:
 def is_alive(running: Running) -> bool:
     """Whether this very process still runs."""
     try:
-        os.waitpid(running.pid, os.WNOHANG)
+        return os.waitpid(running.pid, os.WNOHANG)[0] == 0
     except ChildProcessError:
-        pass  # started by an earlier supervisor
+        pass  # started by an earlier supervisor, or seen to end before
     try:
         os.kill(running.pid, 0)
     except (ProcessLookupError, PermissionError):
