@@ -165,6 +165,9 @@ def _start_time(pid: int) -> str:
 
 def is_alive(running: Running) -> bool:
     """Whether this very process still runs."""
+    seen = _start_time(running.pid)
+    if seen and seen != running.started:
+        return False
     try:
         return os.waitpid(running.pid, os.WNOHANG)[0] == 0
     except ChildProcessError:
@@ -173,7 +176,7 @@ def is_alive(running: Running) -> bool:
         os.kill(running.pid, 0)
     except (ProcessLookupError, PermissionError):
         return False
-    return _start_time(running.pid) == running.started
+    return seen == running.started
 
 
 def stop_all(processes: Sequence[Running], timeout_s: float = STOP_S) -> None:
