@@ -97,15 +97,15 @@ def test_a_mirror_starts_again_where_it_was(exchange: Consortium) -> None:
 def test_a_long_log_is_followed_over_many_bundles(exchange: Consortium) -> None:
     entries = [
         Entry.parse(exchange.entry("lender", "member.update", {"endpoint": f"h{number}:1"}))
-        for number in range(600)
+        for number in range(300)
     ]
     exchange.mirrors["bureau"].sync()
-    for start in range(0, 600, 150):
+    for start in range(0, 300, 150):
         exchange.log._sequence(entries[start : start + 150])
     exchange.settle()
     for mirror in exchange.mirrors.values():
-        assert mirror.final_size == 606
-    assert len(exchange.mirrors["bureau"].store.records(0, 999)) == 606
+        assert mirror.final_size == 304
+    assert len(exchange.mirrors["bureau"].store.records(0, 999)) == 304
 
 
 def test_cosignatures_gather_although_the_log_moves_on(exchange: Consortium) -> None:
