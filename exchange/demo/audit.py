@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -11,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from exchange.demo.stage import INCOME, LENDER, LOANS, REGULATOR, Stage, run_parley
+from exchange.demo.stage import ANALYST, BUREAU, INCOME, LENDER, LOANS, REGULATOR, Stage, run_parley
 
-__all__ = ["POSITIONS", "alter_entry", "audit"]
+__all__ = ["POSITIONS", "alter_entry", "audit", "names"]
 
 POSITIONS = 5
 """How many places of the bundle are altered, one byte each, spread over its whole length."""
@@ -24,6 +25,7 @@ _NAMES_NOTHING = "named nothing"
 
 def audit(stage: Stage) -> None:
     """Search, compare, export, stop everything, verify offline, and alter what must not be altered."""
+    stage.settle()
     if stage.before_audit is not None:
         stage.before_audit(stage.here)
     _search(stage)
@@ -55,6 +57,8 @@ def _compare(stage: Stage) -> None:
     stage.watch.part(1, 6, "audit compare")
     found = stage.at(REGULATOR).compare()
     differences = [str(one) for one in found["differences"]]
+    described = stage.at(REGULATOR).node()
+    stage.report.ledger |= {"size": described["size"], "final_size": described["final_size"]}
     stage.report.verification["comparison"] = {"checked": found["checked"], "differences": differences}
     for difference in differences:
         stage.report.check(False, f"the hub's log differs from the regulator's copy: {difference}")
@@ -64,7 +68,12 @@ def _compare(stage: Stage) -> None:
 
 def _export(stage: Stage) -> Path:
     stage.watch.part(2, 6, "audit export")
-    data = stage.at(REGULATOR).export_bundle(assets=[LOANS, INCOME], jobs=stage.jobs)
+    data = stage.at(REGULATOR).export_bundle(
+        assets=[LOANS, INCOME],
+        agreements=[str(row["agreement"]) for row in stage.agreements.values()],
+        jobs=[*stage.jobs, *stage.refused],
+        participants=[stage.dids[org] for org in (LENDER, BUREAU, ANALYST)],
+    )
     bundle = (stage.out or stage.work) / "evidence.zip"
     bundle.write_bytes(data)
     stage.report.evidence |= {"bundle": str(bundle), "bytes": len(data)}
@@ -121,7 +130,7 @@ def _check_hub(stage: Stage, copy: Path) -> None:
     problems = _problems(done.stdout)
     stage.report.verification["hub_database"] = {"exit_code": done.returncode, "problems": problems}
     stage.report.check(
-        done.returncode == 0, f"the hub's database is sound: {'; '.join(problems) or done.stderr}"
+        done.returncode == 0, f"the hub's database is as it was signed: {'; '.join(problems) or done.stderr}"
     )
 
 
@@ -130,10 +139,10 @@ def _alter_hub(stage: Stage, copy: Path) -> None:
     stage.watch.part(6, 6, "alter hub")
     altered = stage.work / "hub-altered"
     shutil.copytree(copy, altered)
-    index = alter_entry(altered)
+    index = alter_entry(altered, part=3)
     done = run_parley("hub", "fsck", "--dir", altered, "--format", "json")
     problems = _problems(done.stdout)
-    named = [problem for problem in problems if str(index) in problem]
+    named = [problem for problem in problems if names(problem, index)]
     stage.report.verification["altered_hub_database"] = {
         "entry": index,
         "exit_code": done.returncode,
@@ -145,15 +154,19 @@ def _alter_hub(stage: Stage, copy: Path) -> None:
     stage.report.say(8, "demo.altered.hub", entry=index, reason=(named or problems or [_NAMES_NOTHING])[0])
 
 
-def alter_entry(hub: Path) -> int:
+def alter_entry(hub: Path, *, part: int = 2) -> int:
     """Change one byte in the middle of a recorded entry of a hub's database, as an attacker there could.
+
+    Args:
+        hub: the directory.
+        part: the entry is the one at this part of the log: 2 for the middle, 3 for the end of a third.
 
     Returns:
         The altered entry's index.
     """
     with closing(sqlite3.connect(next(_databases(hub)))) as database, database:
         count = int(database.execute("SELECT count(*) FROM ledger_entries").fetchone()[0])
-        index = count // 2
+        index = count // part
         (raw,) = database.execute('SELECT raw FROM ledger_entries WHERE "index" = ?', (index,)).fetchone()
         changed = bytearray(raw)
         changed[len(changed) // 2] ^= 0x01
@@ -174,6 +187,11 @@ def _envelope(text: str) -> dict[str, Any]:
     if loaded.get("status") == "ok":
         return dict(loaded["data"]) if isinstance(loaded["data"], dict) else {"data": loaded["data"]}
     return {"code": loaded.get("error_code", ""), "message": loaded.get("message", "")}
+
+
+def names(text: str, index: int) -> bool:
+    """Whether a sentence names the entry with this index, and not a longer number."""
+    return re.search(rf"\b(index|entry) {index}\b", text) is not None
 
 
 def _problems(text: str) -> list[str]:

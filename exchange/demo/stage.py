@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from exchange.demo.dataset import Parts
 from exchange.demo.report import Report
+from exchange.errors import TimedOut
 from exchange.local.processes import child_environment, parley
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ __all__ = ["ANALYST", "BUREAU", "INCOME", "LENDER", "LOANS", "REGULATOR", "Stage
 
 LENDER, BUREAU, ANALYST, REGULATOR = "lender", "bureau", "analyst", "regulator"
 LOANS, INCOME = f"{LENDER}/loans", f"{BUREAU}/income"
+SETTLE_S = 60.0
+_POLL_S = 0.05
 
 
 class Watch(Protocol):
@@ -49,6 +53,7 @@ class Stage:
     dids: dict[str, str] = field(default_factory=dict)
     agreements: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     bundle: Path | None = None
     open: ExitStack = field(default_factory=ExitStack)
     _clients: dict[str, NodeClient] = field(default_factory=dict)
@@ -72,6 +77,22 @@ class Stage:
         if org not in self._clients:
             self._clients[org] = self.open.enter_context(self.here.client(org))
         return self._clients[org]
+
+    def settle(self) -> None:
+        """Wait until every member's copy of the ledger holds, as final, all that any of them has seen.
+
+        What is final at the node that wrote it reaches the others a moment later.
+
+        Raises:
+            TimedOut: a member stays behind.
+        """
+        target = max(int(self.at(org).node()["size"]) for org in self.here.members)
+        deadline = time.monotonic() + SETTLE_S
+        for org in self.here.members:
+            while (reached := int(self.at(org).node()["final_size"])) < target:
+                if time.monotonic() > deadline:
+                    raise TimedOut(f"expected {target} final entries at {org}'s node, found {reached}")
+                time.sleep(_POLL_S)
 
     def data_directory(self, org: str) -> Path:
         """Return the directory in which an organisation keeps the tables that its node may read."""

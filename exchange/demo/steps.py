@@ -92,6 +92,7 @@ def publish(stage: Stage) -> None:
         stage.report.say(
             3, "demo.published", asset=made["asset"], rows=made["rows"], root=str(made["root"])[:16]
         )
+    stage.settle()
     for asset in (LOANS, INCOME):
         record = stage.at(ANALYST).dataset(asset)
         stage.report.require(asset in str(record), f"the catalog shows {asset}")
@@ -147,8 +148,10 @@ def agree(stage: Stage) -> None:
                 "min_cohort": MIN_COHORT,
             }
         )
+        stage.settle()
         given = stage.at(owner).approve(str(asked["negotiation"]), "asked for the joint solvency study")
         stage.report.say(4, "demo.agreed", owner=owner, asset=asset, agreement=given["agreement"], uses=USES)
+    stage.settle()
     for row in stage.at(ANALYST).agreements():
         stage.agreements[str(row["asset"])] = row
     final = {row["asset"] for row in stage.agreements.values() if row["status"] == "final"}
@@ -237,6 +240,7 @@ def _submit(stage: Stage, group: str, title: str, purpose: str) -> str:
 
 def read_record(stage: Stage) -> None:
     """Step 6: every party has signed a receipt per step, and all members hold the same record."""
+    stage.settle()
     for job in stage.jobs:
         types = [str(row["type"]) for row in stage.at(REGULATOR).entries(job=job)]
         steps = stage.at(ANALYST).job(job)["steps"]
@@ -278,18 +282,28 @@ def _refused(stage: Stage, clause: str, purpose: str) -> None:
     else:
         stage.report.check(False, f"a job beyond the agreement's {clause} is refused; it ran")
         return
+    stage.settle()
     recorded = [row for row in stage.at(REGULATOR).entries(job=job) if row["type"] == "job.refuse"]
     stage.report.check(bool(recorded), f"the refusal of {job} is on the regulator's copy of the ledger")
+    decisions = [
+        {
+            "by": row["name"],
+            "code": row["body"]["code"],
+            "reasons": row["body"]["reasons"],
+            "entry": row["txid"],
+        }
+        for row in recorded
+    ]
+    stage.refused.append(job)
     stage.report.refusals.append(
         {
             "job": job,
             "clause": clause,
             "purpose": purpose,
-            "by": sorted({str(row["name"]) for row in recorded}),
-            "codes": list(codes),
-            "reasons": list(reasons),
-            "entries": [str(row["txid"]) for row in recorded],
+            "codes": sorted(set(codes)),
+            "reasons": list(dict.fromkeys(reasons)),
+            "decisions": decisions,
         }
     )
-    by = ", ".join(sorted({str(row["name"]) for row in recorded}))
+    by = ", ".join(sorted({str(decision["by"]) for decision in decisions}))
     stage.report.say(7, f"demo.refused.{clause}", by=by, reason=reasons[0])
