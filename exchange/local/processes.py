@@ -90,17 +90,27 @@ def call_all(commands: Iterable[tuple[Sequence[str], str | None]]) -> None:
         for command, passphrase in commands
     ]
     failures = []
-    for command, child in children:
-        try:
-            written, _ = child.communicate(timeout=CALL_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            written, _ = child.communicate()
-        if child.returncode != 0:
-            act = " ".join(command[4:6])
-            failures.append(f"`parley {act}` ended with {child.returncode}: {written[-_LOG_TAIL:].strip()}")
+    try:
+        for command, child in children:
+            written = _await(child)
+            if child.returncode != 0:
+                act, end = " ".join(command[4:6]), written[-_LOG_TAIL:].strip()
+                failures.append(f"`parley {act}` ended with {child.returncode}: {end}")
+    finally:
+        for _, child in children:  # none runs on where waiting was interrupted
+            if child.returncode is None:
+                child.kill()
+                child.communicate()
     if failures:
         raise ChildFailed("\n".join(failures))
+
+
+def _await(child: subprocess.Popen[str]) -> str:
+    try:
+        return child.communicate(timeout=CALL_S)[0]
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.communicate()[0]
 
 
 @dataclass(frozen=True)

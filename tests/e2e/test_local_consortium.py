@@ -7,9 +7,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +127,26 @@ def test_a_member_joins_by_vote(tmp_path: Path) -> None:
         with pytest.raises(AlreadyUp, match="analyst"):
             Consortium.up(home, ["lender", "regulator"], data={})
     assert not any(is_alive(running) for running in made.processes.values())
+
+
+def test_a_demonstration_that_is_told_to_end_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "exchange.cli", "demo", "--rows", "1000", "--home", str(tmp_path)]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/consortium/logs/lender.out")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(30) == 130
+    assert not list(tmp_path.iterdir())
+    here = str(tmp_path).encode()
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if here in read(path)]
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # the process has ended since it was listed
+        return b""
 
 
 def test_a_start_that_fails_half_way_leaves_nothing_behind(
