@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +14,13 @@ from exchange.cli.assets import DEFAULT_OPERATIONS, expiry
 from exchange.cli.framework import LazyGroup, command, invocation, option
 from exchange.cli.output import fields, rows
 
-__all__ = ["agreement", "approve", "list_", "reject", "request", "revoke", "show"]
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["agreement", "approve", "list_", "reject", "request", "request_view", "revoke", "show"]
 
 _HERE = "exchange.cli.agreements"
+SHOWN = ("negotiation", "agreement", "state", "asset", "version", "provider", "consumer", "beyond_offer")
 
 agreement = LazyGroup(
     "agreement",
@@ -28,6 +34,17 @@ agreement = LazyGroup(
     },
     "agreement",
 )
+
+
+def request_view(row: Mapping[str, Any]) -> RenderableType:
+    """Lay out a request as its approver reads it: what is asked, what exceeds the offer, what is learnt."""
+    reveals = {
+        f"{component} shows {role}": facts
+        for component, roles in row["reveals"].items()
+        for role, facts in roles.items()
+    }
+    shown = {name: row[name] for name in SHOWN if row.get(name)}
+    return fields(shown | dict(row["terms"]) | reveals)
 
 
 @command("agreement.request")
@@ -64,7 +81,7 @@ def request(
     }
     with client(context, org, home) as node:
         made = node.request_agreement(terms)
-    invocation(context).output.result(made, fields(made))
+    invocation(context).output.result(made, request_view(made))
 
 
 @command("agreement.approve")
@@ -76,7 +93,7 @@ def approve(context: click.Context, negotiation: str, reason: str, org: str, hom
     """Approve a request at the owner's node."""
     with client(context, org, home) as node:
         made = node.approve(negotiation, reason)
-    invocation(context).output.result(made, fields(made))
+    invocation(context).output.result(made, request_view(made))
 
 
 @command("agreement.reject")
@@ -88,7 +105,7 @@ def reject(context: click.Context, negotiation: str, reason: str, org: str, home
     """Reject a request at the owner's node."""
     with client(context, org, home) as node:
         made = node.reject(negotiation, reason)
-    invocation(context).output.result(made, fields(made))
+    invocation(context).output.result(made, request_view(made))
 
 
 @command("agreement.list")
@@ -115,8 +132,10 @@ def show(context: click.Context, identifier: str, org: str, home: Path | None) -
     """Show a request or an agreement."""
     with client(context, org, home) as node:
         held = {str(row.get("agreement")): row for row in node.agreements()}
-        found = held.get(identifier) or node.negotiation(identifier)
-    invocation(context).output.result(found, fields(found))
+        agreed = held.get(identifier)
+        found = node.negotiation(identifier) if agreed is None else agreed
+    view = request_view(found) if agreed is None else fields(found)
+    invocation(context).output.result(found, view)
 
 
 @command("agreement.revoke")

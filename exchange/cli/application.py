@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
@@ -109,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         face = face if isinstance(face, PublicFace) else public_face(error)
         if face.exit_code == EXIT_INTERNAL:
             traceback.print_exc()
+            face = replace(face, detail=type(error).__name__)
         output.problem(face)
         return face.exit_code
     return code if isinstance(code, int) else 0

@@ -224,4 +224,9 @@ def show(context: click.Context, asset_id: str, org: str, home: Path | None) -> 
     """Show an asset's catalog record."""
     with client(context, org, home) as node:
         found = node.dataset(asset_id)
-    invocation(context).output.result(found, fields(found))
+    schema = found["csvw:tableSchema"]["csvw:column"]
+    columns = [{name.partition(":")[2]: value for name, value in column.items()} for column in schema]
+    name, version, count = found["@id"], found["dcat:version"], found["parley:rows"]
+    heading = f"{found['dct:title']} ({name}, version {version}, {count} rows)"
+    view = rows(columns, ["name", "datatype", "role", "sensitivity", "control"], title=heading)
+    invocation(context).output.result(found, view)

@@ -371,7 +371,7 @@ class Consortium:
             "processes": {name: asdict(running) for name, running in self.processes.items()},
         }
         fresh = self.home / "consortium.json.new"
-        fresh.write_text(json.dumps(document, indent=1, sort_keys=True), encoding="utf-8")
+        fresh.write_text(json.dumps(document, indent=1), encoding="utf-8")
         fresh.replace(self.home / "consortium.json")
 
 
