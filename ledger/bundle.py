@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ledger import base64url, canonical
 from ledger.batches import EMPTY_HEAD, read_seal, verify_batch
@@ -35,9 +35,11 @@ from ledger.merkle import Tree, leaf_hash, verify_inclusion
 from ledger.notes import Note, NoteSignature
 from ledger.proofs import Proof, encode_policy
 from ledger.state import SEAL, apply, check_attributable
-from ledger.store import LedgerStore
 from ledger.tables import Row, State, combine_table_roots
 from ledger.times import parse_time
+
+if TYPE_CHECKING:
+    from ledger.store import LedgerStore
 
 __all__ = ["Report", "export", "verify"]
 
