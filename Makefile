@@ -18,8 +18,8 @@ test: install-dev ## The whole test suite, on SQLite and PostgreSQL
 	@scripts/test $(ARGS)
 
 check: install-dev ## Lint, format, types, layers, generated files, documents
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -P scripts/proto.py --check

@@ -24,7 +24,6 @@ __all__ = ["verify"]
 def verify(context: click.Context, bundle: Path, genesis: str | None) -> int:
     """Check an evidence bundle with no server, network or database."""
     import ledger.bundle as bundles
-
     from ledger.errors import LedgerError
 
     called = invocation(context)

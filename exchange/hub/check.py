@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ledger.fsck import Problem
 from sqlalchemy import Engine, make_url
 
 from exchange.config import hub_settings
@@ -23,6 +22,7 @@ from exchange.hub.files import GENESIS_FILE
 from exchange.store import HubStore, open_engine
 from ledger import fsck as ledger_fsck
 from ledger.errors import MalformedEntry
+from ledger.fsck import Problem
 from ledger.store import LedgerStore
 from ledger.times import system_clock
 
