@@ -61,7 +61,7 @@ def demo(context: click.Context, out: Path | None, home: Path, rows: int, serve:
     with _shown(called) as watch:
         made = Demo(out, home, rows=rows, serve=serve, keep=keep, watch=watch)
         report = made.run()
-    called.output.result(report.as_json(), view(report, called.text))
+    called.output.document(report.as_json(), view(report, called.text), is_sound=report.is_sound)
     if serve:
         called.output.note("demo.serving")
         try:

@@ -90,6 +90,15 @@ class Output:
             Console(file=self._stdout, width=width, markup=False, highlight=False, emoji=False).print(view)
         self._stdout.flush()
 
+    def document(self, data: Mapping[str, object], view: RenderableType, *, is_sound: bool) -> None:
+        """Print a report that is a document of its own: its keys stand beside the envelope's, not below."""
+        if self.format == "text":
+            self.result(data, view)
+            return
+        envelope = {"schema_version": SCHEMA_VERSION, "status": "ok" if is_sound else "error"}
+        self._line(envelope | dict(data) | ({"terminal": True} if self.format == "jsonl" else {}))
+        self._stdout.flush()
+
     def event(self, data: Mapping[str, object]) -> None:
         """Print one event of a wait; only ``jsonl`` shows events."""
         if self.format == "jsonl":
