@@ -1,8 +1,9 @@
 """Run this node's part of a job: step by step, a receipt after each, nothing released before its checks.
 
 A finished step is kept, sealed to this node's own key, before its receipt is written; after a restart the
-node goes on behind the last finished one. Any failure ends the job on the ledger with a code and a sentence,
-and no output of the failed step leaves this process.
+node goes on behind the last finished one. A step with other parties is begun once, so that no session is used
+twice: one that a restart cut off fails the job. Any failure ends the job on the ledger with a code and a
+sentence, and no output of the failed step leaves this process.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ class JobRun:
         if kept is not None:
             return unpack(services.keys.open_sealed(kept, context))
         component = services.registry.get(step.component)
+        if component.protocol is not None and not services.store.jobs.begin(job, step.id):
+            raise JobFailed(f"step {step.id}: this node was restarted in the middle of it")
         roles = component.protocol.roles if component.protocol is not None else (role,)
         channels = links.for_step(step, roles.index(role))
         started = time.monotonic()

@@ -108,3 +108,20 @@ def test_an_unforeseen_fault_ends_the_job_and_its_text_reaches_nobody(
     assert shown["releases"] == []
     assert "RuntimeError" in caplog.text
     assert "Jane Doe" not in caplog.text + repr(shown) + repr(trail)
+
+
+def test_a_step_that_a_restart_cut_off_is_not_begun_again(
+    tmp_path: Path, make_question: Callable[..., Any]
+) -> None:
+    asked = make_question(tmp_path)
+    with asked.running as running:
+        asked.publish()
+        analyst = asked.client("analyst")
+        spec = asked.spec(asked.agree(uses=1))
+        running.nodes["bureau"].services.store.jobs.begin(spec["job"], "match")
+        analyst.submit(spec)
+        with pytest.raises(JobFailed):
+            analyst.wait_job(spec["job"], timeout_s=60)
+        shown = analyst.job(spec["job"])
+    assert "restarted in the middle" in shown["failure"]["reason"]
+    assert shown["releases"] == []

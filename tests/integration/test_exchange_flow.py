@@ -128,9 +128,9 @@ def test_submitting_the_same_specification_again_changes_nothing(question: Any) 
     first = analyst.submit(spec)
     with pytest.raises(JobRefused):
         analyst.wait_job(first["job"], timeout_s=60)
-    before = question.size()
+    before = question.written("job.submit")
     assert analyst.submit(spec) == first
-    assert question.size() == before
+    assert question.written("job.submit") == before
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,11 @@ def test_a_bad_publication_is_refused_by_name_and_writes_nothing(
     if asset["terms"] == {"uses": 0}:
         words = "uses"
         asset["terms"] = _terms() | {"uses": 0}
-    before = question.size()
+    before = question.written("asset.publish")
     with pytest.raises(NodeProblem) as caught:
         question.client("lender").publish(asset)
     assert words in str(caught.value)
-    assert question.size() == before
+    assert question.written("asset.publish") == before
 
 
 def _terms() -> dict[str, Any]:
@@ -198,7 +198,7 @@ def test_unusable_rows_are_refused_and_never_shown(
         database.execute("create table people (customer_id text)")
         database.executemany("insert into people values (?)", rows)
     database.close()
-    before = question.size()
+    before = question.written("asset.publish")
     with pytest.raises(NodeProblem) as caught:
         question.client("lender").publish(
             {
@@ -218,15 +218,15 @@ def test_unusable_rows_are_refused_and_never_shown(
         )
     assert caught.value.code == code
     assert "a1" not in str(caught.value)
-    assert question.size() == before
+    assert question.written("asset.publish") == before
 
 
 def test_a_job_with_an_unknown_field_is_refused_by_name(question: Any) -> None:
     spec = question.spec({}) | {"priority": "high"}
-    before = question.size()
+    before = question.written("job.submit")
     with pytest.raises(NodeProblem, match="priority"):
         question.client("analyst").submit(spec)
-    assert question.size() == before
+    assert question.written("job.submit") == before
 
 
 def test_a_request_beyond_the_offer_cannot_be_approved(question: Any) -> None:

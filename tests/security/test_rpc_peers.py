@@ -306,17 +306,17 @@ def data(sequence: int = 1, *, chunk: bytes = b"x", named: bytes = session(), st
 @pytest.mark.parametrize(
     "first",
     [
-        [],
-        [data()],
-        [greeting(link=b"short")],
-        [greeting(time_ms=2**62)],
-        [greeting(received=5)],
-        [Frame(session=session())],
+        list,
+        lambda: [data()],
+        lambda: [greeting(link=b"short")],
+        lambda: [greeting(time_ms=2**62)],
+        lambda: [greeting(received=5)],
+        lambda: [Frame(session=session())],
     ],
     ids=["nothing", "data", "short link", "no time", "received what was not sent", "empty"],
 )
-def test_a_wrong_beginning_gets_no_link(node: Node, first: list[Frame]) -> None:
-    rogue(node, first)
+def test_a_wrong_beginning_gets_no_link(node: Node, first: Callable[[], list[Frame]]) -> None:
+    rogue(node, first())
     with pytest.raises((PeerUnreachable, MalformedMessage)):
         node.listener.accept(session(), A.did, 0.1)
 
@@ -325,7 +325,7 @@ BREACHES = {
     "foreign session": [data(named=session("job-2"))],
     "gap": [data(2)],
     "unknown content": [Frame(session=session(), sequence=1)],
-    "second hello": [greeting()],
+    "second hello": [Frame(session=session(), hello=Hello(sender=A.did, link=bytes(16)))],
     "too large a chunk": [data(chunk=bytes(256 * 1024 + 1))],
     "confirmed what was not sent": [Frame(session=session(), ack=Ack(received=3))],
     "consumed more than received": [Frame(session=session(), ack=Ack(received=0, consumed=1))],

@@ -11,11 +11,12 @@ from datetime import datetime
 from sqlalchemy import Engine, select
 
 from exchange.store.engine import keep, transaction
-from exchange.store.node.models import CheckpointRow, JobRow, NodeBase
+from exchange.store.node.models import BegunRow, CheckpointRow, JobRow, NodeBase
 
 __all__ = ["JobRepository"]
 
 _JOBS = NodeBase.metadata.tables[JobRow.__tablename__]
+_BEGUN = NodeBase.metadata.tables[BegunRow.__tablename__]
 _CHECKPOINTS = NodeBase.metadata.tables[CheckpointRow.__tablename__]
 
 
@@ -36,6 +37,12 @@ class JobRepository:
         with transaction(self._engine) as connection:
             found = connection.scalar(select(_JOBS.c.spec).where(_JOBS.c.job == job))
         return None if found is None else bytes(found)
+
+    def begin(self, job: str, step: str) -> bool:
+        """Note that a step begins; tells whether this is the first time."""
+        values = {"job": job, "step": step, "begun": self._clock()}
+        with transaction(self._engine) as connection:
+            return keep(connection, _BEGUN, values, replace=False)
 
     def keep_checkpoint(self, job: str, step: str, sealed: bytes) -> None:
         """Keep a finished step; the first outcome stays, because its receipt may be signed already."""

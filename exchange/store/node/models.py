@@ -80,6 +80,16 @@ class JobRow(NodeBase):
     stored: Mapped[datetime] = mapped_column(Moment)
 
 
+class BegunRow(NodeBase):
+    """A step with other parties that this node has begun; it is begun once."""
+
+    __tablename__ = "node_begun"
+
+    job: Mapped[str] = mapped_column(String(80), primary_key=True)
+    step: Mapped[str] = mapped_column(String(80), primary_key=True)
+    begun: Mapped[datetime] = mapped_column(Moment)
+
+
 class CheckpointRow(NodeBase):
     """A finished step, sealed to this node's own key."""
 

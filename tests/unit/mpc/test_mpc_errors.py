@@ -9,7 +9,9 @@ from mpc import errors
 
 
 def leaves(root: type[errors.MpcError]) -> set[type[errors.MpcError]]:
-    return {root, *(leaf for child in root.__subclasses__() for leaf in leaves(child))}
+    """The root and its descendants in this package; others may derive theirs from these."""
+    own = {child for child in root.__subclasses__() if child.__module__ == root.__module__}
+    return {root, *(leaf for child in own for leaf in leaves(child))}
 
 
 def test_every_error_is_listed_and_has_code_blame_and_retryable() -> None:

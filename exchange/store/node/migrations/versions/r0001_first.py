@@ -51,6 +51,12 @@ def upgrade() -> None:
         sa.Column("stored", sa.String(20), nullable=False),
     )
     op.create_table(
+        "node_begun",
+        sa.Column("job", sa.String(80), primary_key=True),
+        sa.Column("step", sa.String(80), primary_key=True),
+        sa.Column("begun", sa.String(20), nullable=False),
+    )
+    op.create_table(
         "node_checkpoints",
         sa.Column("job", sa.String(80), primary_key=True),
         sa.Column("step", sa.String(80), primary_key=True),
@@ -74,6 +80,7 @@ def downgrade() -> None:
     for table in (
         "node_outbox",
         "node_checkpoints",
+        "node_begun",
         "node_jobs",
         "node_decisions",
         "node_people",
