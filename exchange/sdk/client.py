@@ -28,7 +28,7 @@ Json = dict[str, Any]
 """A JSON object as the API documents it."""
 
 FINISHED = frozenset({"COMPLETED", "FAILED", "REFUSED"})
-_POLL_S = 0.15
+_POLL_S = 0.4
 _PAGE = 500
 _FINALITY_S = 60.0  # how long a node may wait for the quorum's cosignatures before it answers
 
