@@ -13,6 +13,7 @@ __all__ = [
     "CHECKPOINTS",
     "COSIGNATURES",
     "ENTRIES",
+    "HEAD",
     "HEADS",
     "LEDGER_METADATA",
     "SUBJECTS",
@@ -20,6 +21,8 @@ __all__ = [
 ]
 
 VERSION_TABLE = "ledger_version"
+HEAD = "0001"
+"""The newest revision of the tables."""
 
 LEDGER_METADATA = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "uq": "uq_%(table_name)s_%(column_0_name)s"}

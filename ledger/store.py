@@ -13,17 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, Select, create_engine, event, insert, make_url, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    column,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    make_url,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ledger.entries import Entry, subjects
 from ledger.errors import StaleHead, StoreCorrupt, StoreUnavailable
 from ledger.merkle import leaf_hash
-from ledger.schema import CHECKPOINTS, COSIGNATURES, ENTRIES, HEADS, SUBJECTS
+from ledger.schema import CHECKPOINTS, COSIGNATURES, ENTRIES, HEAD, HEADS, SUBJECTS, VERSION_TABLE
 
-__all__ = ["LedgerStore", "Record", "StoredHead", "open_engine", "upgrade"]
+__all__ = ["LedgerStore", "Record", "StoredHead", "migrate", "open_engine", "upgrade"]
 
 _T = TypeVar("_T")
 
@@ -83,12 +94,30 @@ def upgrade(engine: Engine) -> None:
     Raises:
         StoreUnavailable: the database cannot be reached or refuses.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
+    migrate(engine, Path(__file__).parent / "migrations", VERSION_TABLE, HEAD)
+
+
+def migrate(engine: Engine, scripts: Path, version_table: str, head: str) -> None:
+    """Run an Alembic tree up to ``head``, which stands in ``version_table`` when it is done.
+
+    A database that is there already is left alone, without loading Alembic: most starts find it so.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached or refuses.
+    """
     with _transaction(engine) as connection:
+        if inspect(connection).has_table(version_table):
+            version = table(version_table, column("version_num"))
+            if connection.scalar(select(version.c.version_num)) == head:
+                return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, head)
 
 
 @contextmanager

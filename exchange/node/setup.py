@@ -118,8 +118,11 @@ def add_person(directory: Path, name: str, roles: Sequence[str]) -> str:
 def _people(directory: Path) -> People:
     from exchange.node.people import People
     from exchange.store import open_node_store
+    from ledger.store import upgrade
 
-    return People(open_node_store(node_settings(directory, os.environ).database).people)
+    store = open_node_store(node_settings(directory, os.environ).database)
+    upgrade(store.engine)  # so that starting the node need not load the migration library
+    return People(store.people)
 
 
 def _first_people(directory: Path) -> dict[str, str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import (
     Connection,
     Dialect,
@@ -21,13 +19,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+import ledger.errors
 from exchange.errors import ExchangeError
-from ledger.store import open_engine
+from ledger.store import migrate, open_engine
 from ledger.times import format_time, parse_time
 
 __all__ = ["Moment", "Schema", "StoreUnavailable", "keep", "open_engine", "transaction", "upgrade"]
 
 Schema = Literal["hub", "node"]
+
+HEADS: Final[Mapping[Schema, str]] = {"hub": "hub_0001", "node": "node_0001"}
+"""The newest revision of each tree."""
 
 
 class StoreUnavailable(ExchangeError):
@@ -59,13 +61,11 @@ def upgrade(engine: Engine, schema: Schema) -> None:
     Raises:
         StoreUnavailable: the database cannot be reached or refuses.
     """
-    migrations = importlib.resources.files(f"exchange.store.{schema}") / "migrations"
-    config = Config()
-    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    with transaction(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    scripts = Path(__file__).parent / schema / "migrations"
+    try:
+        migrate(engine, scripts, f"{schema}_version", HEADS[schema])
+    except ledger.errors.StoreUnavailable as error:
+        raise StoreUnavailable(str(error)) from error
 
 
 @contextmanager
