@@ -33,6 +33,7 @@ T = TypeVar("T")
 _ENTRY_LIFETIME = timedelta(hours=1)
 _LONG_POLL_S = 15.0
 _RETRY_S = 1.0
+_CATCH_UP_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,16 @@ class LedgerClient:
     def final(self, table: str, key: str) -> Mapping[str, Any] | None:
         """A row of the final state, or ``None``."""
         return self.state.get(table, key)
+
+    def awaited(self, table: str, key: str) -> Mapping[str, Any] | None:
+        """As ``final``, but wait a moment for a row that another member has only just written.
+
+        What is final at its writer's node reaches this one's copy a little later.
+        """
+        try:
+            return self.wait_until(lambda: self.final(table, key), _CATCH_UP_S, f"{key} to arrive")
+        except TimedOut:
+            return None
 
     def final_rows(self, table: str) -> list[Mapping[str, Any]]:
         """All rows of a table in the final state, by the order of their last change."""

@@ -35,7 +35,7 @@ class Negotiations:
         Raises:
             NotFound: no such asset in the catalog.
         """
-        row = self._ledger.final("assets", asset)
+        row = self._ledger.awaited("assets", asset)
         if row is None or row["status"] != "published":
             raise NotFound(f"no asset {asset} in the catalog")
         negotiation = new_id("negotiation", self._clock)
@@ -135,7 +135,7 @@ class Negotiations:
         return ()
 
     def _mine(self, negotiation: str, *sides: str) -> Mapping[str, Any]:
-        row = self._ledger.final("negotiations", negotiation)
+        row = self._ledger.awaited("negotiations", negotiation)
         if row is None or self._did not in {row[side] for side in sides}:
             raise NotFound(f"this participant has no negotiation {negotiation} as {' or '.join(sides)}")
         return row

@@ -142,7 +142,7 @@ def assets_blueprint(services: NodeServices, access: Access) -> Blueprint:
     @describe("One asset as a DCAT dataset", role="any", response={"type": "object"}, tags=("catalog",))
     def show(asset: str) -> Response:
         access.require()
-        row = services.ledger.final("assets", asset)
+        row = services.ledger.awaited("assets", asset)
         if row is None:
             raise NotFound(f"no asset {asset} in the catalog")
         return jsonify(catalog.dataset(row, services.ledger.final_rows("members")))

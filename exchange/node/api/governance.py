@@ -73,7 +73,7 @@ def governance_blueprint(services: NodeServices, access: Access) -> Blueprint:
     )
     def vote(proposal: str) -> Response:
         access.require(Role.ADMINISTRATOR)
-        if services.ledger.final("proposals", proposal) is None:
+        if services.ledger.awaited("proposals", proposal) is None:
             raise NotFound(f"no proposal {proposal}")
         entry = services.ledger.write(
             "gov.vote", {"proposal": proposal, "approve": body(VoteRequest).approve}

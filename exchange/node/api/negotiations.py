@@ -152,7 +152,7 @@ def negotiations_blueprint(services: NodeServices, access: Access, negotiations:
         return jsonify(agreement=agreement, txid=entry.txid, index=entry.index)
 
     def _row(negotiation: str) -> Mapping[str, Any]:
-        row = services.ledger.final("negotiations", negotiation)
+        row = services.ledger.awaited("negotiations", negotiation)
         if row is None or services.keys.did not in (row["consumer"], row["provider"]):
             raise NotFound(f"this participant has no negotiation {negotiation}")
         return row
