@@ -54,18 +54,19 @@ def _shown(called: Invocation) -> Iterator[Shown]:
 @click.pass_context
 def demo(context: click.Context, out: Path | None, home: Path, rows: int, serve: bool, keep: bool) -> int:
     """Run a whole consortium on this machine, answer a real joint question, verify the record."""
-    from exchange.demo import Demo
+    from exchange.demo import Demo, ended_by_signals
     from exchange.demo.report import view
 
     called = invocation(context)
-    with _shown(called) as watch:
-        made = Demo(out, home, rows=rows, serve=serve, keep=keep, watch=watch)
-        report = made.run()
-    called.output.document(report.as_json(), view(report, called.text), is_sound=report.is_sound)
-    if serve:
-        called.output.note("demo.serving")
+    with ended_by_signals():
+        with _shown(called) as watch:
+            made = Demo(out, home, rows=rows, serve=serve, keep=keep, watch=watch)
+            report = made.run()
         try:
-            threading.Event().wait()
+            called.output.document(report.as_json(), view(report, called.text), is_sound=report.is_sound)
+            if serve:
+                called.output.note("demo.serving")
+                threading.Event().wait()
         except KeyboardInterrupt:
             called.output.note("progress.down")
         finally:

@@ -22,7 +22,7 @@ from exchange.demo.stage import Stage, Watch
 if TYPE_CHECKING:
     from exchange.local import Consortium
 
-__all__ = ["STEPS", "Demo", "Unwatched"]
+__all__ = ["STEPS", "Demo", "Unwatched", "ended_by_signals"]
 
 STEPS: tuple[Callable[[Stage], None], ...] = (
     steps.form,
@@ -91,7 +91,7 @@ class Demo:
         report = Report()
         stage = Stage(work, self._out, self._rows, self._watch, report, self._before_audit, self._serve)
         self._stage = stage
-        with _terminated():
+        with ended_by_signals():
             try:
                 with suppress(CheckFailed):
                     self._steps(stage)
@@ -139,18 +139,23 @@ def _places(consortium: Consortium) -> dict[str, object]:
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that no process is left behind."""
+def ended_by_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into ``KeyboardInterrupt``, so that no process is left behind.
+
+    A shell starts background jobs with SIGINT ignored; here it counts all the same.
+    """
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    numbers = (signal.SIGTERM, signal.SIGINT)
     try:
-        before = signal.signal(signal.SIGTERM, end)
+        before = [signal.signal(number, end) for number in numbers]
     except ValueError:  # not in the main thread, where nobody can set handlers
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

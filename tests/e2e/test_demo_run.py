@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 import sys
 from decimal import Decimal
@@ -129,3 +131,26 @@ def test_a_hub_database_altered_before_the_audit_is_detected_and_named(tmp_path:
     assert any("regulator's copy" in failure for failure in named)
     assert any("hub's database" in failure for failure in named)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_serve_left_running_ends_with_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "exchange.cli", "demo", "--rows", "1000", "--serve"]
+    log = tmp_path / "stderr"
+    with log.open("wb") as errors:
+        serving = subprocess.Popen(
+            [*command, "--home", str(tmp_path / "home"), "--format", "json"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        assert serving.stdout is not None
+        document = json.loads(serving.stdout.readline())
+        assert document["sound"], document["failures"]
+        status = document["places"]["hub"].removeprefix("https://")
+        host, _, port = status.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+        serving.send_signal(signal.SIGTERM)
+        serving.wait(timeout=30)
+        serving.stdout.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), timeout=5)
+    assert not list((tmp_path / "home").iterdir())
