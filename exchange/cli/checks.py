@@ -32,7 +32,7 @@ CORE = (
 
 @dataclass(frozen=True)
 class Extra:
-    """An optional engine: its distribution, and the line that installs it."""
+    """An optional engine: its distribution, and the line that installs it, in a checkout of Parley."""
 
     name: str
     distribution: str
@@ -40,12 +40,16 @@ class Extra:
 
 
 EXTRAS = (
-    Extra("psycopg", "psycopg", f"pip install '{DISTRIBUTION}[postgresql]'"),
-    Extra("tenseal", "tenseal", f"pip install '{DISTRIBUTION}[tenseal]'"),
-    Extra("phe", "phe", f"pip install '{DISTRIBUTION}[phe]'"),
-    Extra("spu", "spu", f"pip install '{DISTRIBUTION}[spu]'"),
-    Extra("syft", "syft", f"pip install '{DISTRIBUTION}[syft]'"),
-    Extra("crypten", "crypten", "pip install --no-deps crypten==0.4.1"),
+    Extra("psycopg", "psycopg", "pip install '.[postgresql]'"),
+    Extra("tenseal", "tenseal", "pip install '.[tenseal]'"),
+    Extra("phe", "phe", "pip install '.[phe]'"),
+    Extra("spu", "spu", "pip install '.[spu]'"),
+    Extra("syft", "syft", "pip install '.[syft]'"),
+    Extra(
+        "crypten",
+        "crypten",
+        "pip install torch==2.13.0 omegaconf onnx pyyaml && pip install --no-deps crypten==0.4.1",
+    ),
 )
 
 config = LazyGroup("config", {"check": "exchange.cli.checks:check"}, "config")
@@ -71,7 +75,7 @@ def probe(core: Sequence[str] = CORE, extras: Sequence[Extra] = EXTRAS) -> list[
         }
     ]
     for name in (DISTRIBUTION, *core):
-        found.append(_row(name, "core", version_of(name), f"pip install '{DISTRIBUTION}'"))
+        found.append(_row(name, "core", version_of(name), "pip install ."))
     for extra in extras:
         found.append(_row(extra.name, "extra", version_of(extra.distribution), extra.install))
     return found
