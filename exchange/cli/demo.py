@@ -54,11 +54,12 @@ def _shown(called: Invocation) -> Iterator[Shown]:
 @click.pass_context
 def demo(context: click.Context, out: Path | None, home: Path, rows: int, serve: bool, keep: bool) -> int:
     """Run a whole consortium on this machine, answer a real joint question, verify the record."""
-    from exchange.demo import Demo, ended_by_signals
+    from exchange.demo import Demo
     from exchange.demo.report import view
+    from exchange.signals import interrupting
 
     called = invocation(context)
-    with ended_by_signals():
+    with interrupting():
         with _shown(called) as watch:
             made = Demo(out, home, rows=rows, serve=serve, keep=keep, watch=watch)
             report = made.run()

@@ -5,7 +5,7 @@ Everything it claims at the end is a check that was made; one that fails makes t
 """
 
 from exchange.demo.report import Report
-from exchange.demo.run import Demo, ended_by_signals
+from exchange.demo.run import Demo
 from exchange.demo.stage import Watch
 
-__all__ = ["Demo", "Report", "Watch", "ended_by_signals"]
+__all__ = ["Demo", "Report", "Watch"]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from exchange.demo import steps
@@ -18,11 +16,12 @@ from exchange.demo.dataset import PEOPLE, locate
 from exchange.demo.errors import CheckFailed
 from exchange.demo.report import Report
 from exchange.demo.stage import Stage, Watch
+from exchange.signals import interrupting
 
 if TYPE_CHECKING:
     from exchange.local import Consortium
 
-__all__ = ["STEPS", "Demo", "Unwatched", "ended_by_signals"]
+__all__ = ["STEPS", "Demo", "Unwatched"]
 
 STEPS: tuple[Callable[[Stage], None], ...] = (
     steps.form,
@@ -91,7 +90,7 @@ class Demo:
         report = Report()
         stage = Stage(work, self._out, self._rows, self._watch, report, self._before_audit, self._serve)
         self._stage = stage
-        with ended_by_signals():
+        with interrupting():
             try:
                 with suppress(CheckFailed):
                     self._steps(stage)
@@ -136,26 +135,3 @@ def _places(consortium: Consortium) -> dict[str, object]:
         found[f"{name} API"] = f"{member.api}/docs"
     found["profiles"] = str(consortium.home / "profiles")
     return found
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into ``KeyboardInterrupt``, so that no process is left behind.
-
-    A shell starts background jobs with SIGINT ignored; here it counts all the same.
-    """
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    try:
-        before = [signal.signal(number, end) for number in numbers]
-    except ValueError:  # not in the main thread, where nobody can set handlers
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from exchange.hub.members import Members
 from exchange.hub.relay import Relay
 from exchange.hub.services import HubServices
 from exchange.identity import NodeKeys
+from exchange.signals import call_at_end
 from exchange.store import HubStore, open_engine, upgrade
 from exchange.tls import server_context
 from exchange.web.server import Server
@@ -123,8 +123,7 @@ def run(directory: Path, passphrase: str) -> None:
     logs.configure()
     settings = hub_settings(directory, os.environ)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    call_at_end(stop.set)
     with Hub(settings, NodeKeys.load(directory / KEYS_FILE, passphrase)):
         ready = {
             "ready": True,

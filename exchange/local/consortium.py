@@ -33,6 +33,7 @@ from exchange.local.processes import (
     stop_all,
 )
 from exchange.sdk import NodeClient, NodeProblem, Profile
+from exchange.signals import held_back
 from ledger.membership import genesis_hash
 
 __all__ = ["Consortium", "Member", "Steps"]
@@ -251,12 +252,12 @@ class Consortium:
     def _launch(self, names: Sequence[str]) -> None:
         for name in names:
             kind = HUB if name == HUB else "node"
-            self.processes[name], self._children[name] = launch(
-                parley(kind, "run", "--dir", self._directory(name)),
-                name=name,
-                logs=self.home / "logs",
-                passphrase=self._passphrase(name),
-            )
+            command = parley(kind, "run", "--dir", self._directory(name))
+            passphrase = self._passphrase(name)
+            with held_back():
+                self.processes[name], self._children[name] = launch(
+                    command, name=name, logs=self.home / "logs", passphrase=passphrase
+                )
 
     def _await_ready(self, names: Sequence[str]) -> None:
         for name in names:

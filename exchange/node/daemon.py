@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ from exchange.node.services import NodeServices
 from exchange.node.sessions import Sessions
 from exchange.node.setup import KEYS_FILE
 from exchange.rpc.channel import Observer, PartyListener
+from exchange.signals import call_at_end
 from exchange.store import open_node_store
 from exchange.tls import server_context
 from exchange.web.server import Server
@@ -169,8 +169,7 @@ def run(directory: Path, passphrase: str) -> None:
     logs.configure()
     settings = node_settings(directory, os.environ)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    call_at_end(stop.set)
     with Node(settings, NodeKeys.load(directory / KEYS_FILE, passphrase)):
         ready = {"ready": True, "api": f"https://{settings.api_bind}", "party": settings.party_endpoint}
         sys.stdout.write(json.dumps(ready) + "\n")

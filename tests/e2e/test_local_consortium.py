@@ -139,7 +139,7 @@ def test_a_demonstration_that_is_told_to_end_leaves_no_process(tmp_path: Path) -
     assert child.wait(30) == 130
     assert not list(tmp_path.iterdir())
     here = str(tmp_path).encode()
-    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if here in read(path)]
+    assert [line for path in Path("/proc").glob("[0-9]*/cmdline") if here in (line := read(path))] == []
 
 
 def read(path: Path) -> bytes:
