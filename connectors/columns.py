@@ -5,8 +5,9 @@ One column of one table is in memory at a time; its other columns are not read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,20 @@ from numpy.typing import NDArray
 
 from connectors.errors import InvalidValues, MissingColumn, MissingValues, WrongColumnType
 
-__all__ = ["GroupCodes", "column_array", "group_codes", "measure_array"]
+__all__ = [
+    "MISSING",
+    "UNSEEN",
+    "GroupCodes",
+    "column_array",
+    "group_codes",
+    "label_codes",
+    "measure_array",
+    "number_array",
+]
+
+UNSEEN: Final = -1
+MISSING: Final = -2
+"""Codes of `label_codes` for a value that is none of the labels, and for a row without a value."""
 
 Measures = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.object_]
 
@@ -83,6 +97,52 @@ def group_codes(batches: Iterable[pa.RecordBatch], name: str) -> GroupCodes:
         WrongColumnType: its values cannot be labels (floats are no groups).
         MissingValues: with the number of rows without a value.
     """
+    array = _discrete_array(batches, name)
+    _require_complete(name, array.null_count)
+    values = pc.unique(array)
+    values = values.take(pc.sort_indices(values))
+    codes = pc.index_in(array, value_set=values).cast(pa.int64())
+    labels = tuple(values.cast(pa.string()).to_pylist())
+    return GroupCodes(labels, np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64))
+
+
+def number_array(batches: Iterable[pa.RecordBatch], name: str) -> NDArray[np.float64]:
+    """Read a column of numbers that may have holes, to the precision of floats.
+
+    Returns:
+        float64[n], NaN where a row has no value; infinities count as none.
+
+    Raises:
+        MissingColumn: there is no such column.
+        WrongColumnType: it holds no numbers.
+    """
+    array = column_array(batches, name)
+    kind = array.type
+    if pa.types.is_boolean(kind):
+        array = array.cast(pa.int8())
+    elif not (pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_integer(kind)):
+        raise WrongColumnType(name, "numbers", str(kind))
+    values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def label_codes(batches: Iterable[pa.RecordBatch], name: str, labels: Sequence[str]) -> NDArray[np.int64]:
+    """Read a column of categories with known labels; it may have holes.
+
+    Returns:
+        int64[n]: the place of each value among ``labels``, `UNSEEN` or `MISSING`.
+
+    Raises:
+        MissingColumn: there is no such column.
+        WrongColumnType: its values cannot be labels (floats are no categories).
+    """
+    array = _discrete_array(batches, name)
+    codes = pc.index_in(array.cast(pa.string()), value_set=pa.array(labels, pa.string()))
+    found = pc.if_else(pc.is_null(array), MISSING, pc.fill_null(codes, UNSEEN))
+    return np.asarray(found.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _discrete_array(batches: Iterable[pa.RecordBatch], name: str) -> pa.Array:
     array = column_array(batches, name)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
@@ -91,12 +151,7 @@ def group_codes(batches: Iterable[pa.RecordBatch], name: str) -> GroupCodes:
     discrete = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_date(kind)
     if not textual and not discrete:
         raise WrongColumnType(name, "texts, integers, truth values or dates", str(kind))
-    _require_complete(name, array.null_count)
-    values = pc.unique(array)
-    values = values.take(pc.sort_indices(values))
-    codes = pc.index_in(array, value_set=values).cast(pa.int64())
-    labels = tuple(values.cast(pa.string()).to_pylist())
-    return GroupCodes(labels, np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64))
+    return array
 
 
 def _require_complete(name: str, missing: int) -> None:

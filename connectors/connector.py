@@ -9,6 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 import pyarrow as pa
 
 from connectors.errors import InvalidSource, MissingColumn
+from connectors.filters import Filter
 
 __all__ = ["BATCH_ROWS", "Connector", "rebatch", "require_columns"]
 
@@ -22,16 +23,20 @@ class Connector(Protocol):
     ``schema`` and ``batches`` MUST agree on names and types. ``batches`` MUST yield the columns asked for, in
     the order asked for, in batches of 1 to ``batch_rows`` rows, and MUST yield rows in the same order on
     every call while the source does not change, whatever the columns: a protocol reads the identifiers in one
-    call and the measures in another and relies on row numbers. Names that are not in the schema raise
-    ``MissingColumn`` at the call, before any row is read.
+    call and the measures in another and relies on row numbers. ``where`` keeps, of those rows and in that
+    order, the ones for which the filter is true (see ``connectors.filters``), and SHOULD be evaluated at the
+    source. Names that are not in the schema raise ``MissingColumn`` and filters that do not fit it
+    ``InvalidFilter``, at the call and before any row is read.
     """
 
     def schema(self) -> pa.Schema:
         """Names and Arrow types of all columns, in the source's order."""
         ...
 
-    def batches(self, columns: Sequence[str], *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Read some columns of every row."""
+    def batches(
+        self, columns: Sequence[str], *, where: Filter | None = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """Read some columns of every row, or of those a filter keeps."""
         ...
 
     def close(self) -> None:

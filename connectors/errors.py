@@ -14,17 +14,23 @@ Blame = Literal["caller", "peer", "operator", "nobody"]
 
 __all__ = [
     "ConnectorError",
+    "ContractBroken",
     "DatasetChanged",
     "DuplicateIdentifiers",
     "EmptyIdentifiers",
     "EmptyTable",
+    "HostNotAllowed",
+    "InvalidFilter",
     "InvalidSource",
     "InvalidValues",
+    "LimitExceeded",
     "MissingColumn",
     "MissingTable",
     "MissingValues",
     "SourceOutsideRoots",
     "SourceUnreachable",
+    "StreamChanged",
+    "UnknownMaintainers",
     "UnknownRule",
     "UnsupportedColumn",
     "WrongColumnType",
@@ -51,6 +57,16 @@ class InvalidSource(ConnectorError):
         self.field, self.expected, self.actual = field, expected, actual
 
 
+class InvalidFilter(ConnectorError):
+    """A filter that no table, or not this one, can answer."""
+
+    code = "connectors.invalid-filter"
+
+    def __init__(self, field: str, expected: str, actual: str) -> None:
+        super().__init__(f"{field}: expected {expected}, found {actual}")
+        self.field, self.expected, self.actual = field, expected, actual
+
+
 class SourceOutsideRoots(ConnectorError):
     """A file lies outside the folders this node may read. ``roots`` names them."""
 
@@ -60,6 +76,16 @@ class SourceOutsideRoots(ConnectorError):
         allowed = ", ".join(roots) if roots else "none are configured"
         super().__init__(f"{path} is outside the folders this node may read ({allowed})")
         self.path, self.roots = path, tuple(roots)
+
+
+class HostNotAllowed(ConnectorError):
+    """An API's host is not one the operator lets this node talk to."""
+
+    code = "connectors.host-not-allowed"
+
+    def __init__(self, place: str, expected: str) -> None:
+        super().__init__(f"{place}: expected {expected}")
+        self.place, self.expected = place, expected
 
 
 class SourceUnreachable(ConnectorError):
@@ -131,8 +157,19 @@ class InvalidValues(ConnectorError):
 
     code = "connectors.invalid-values"
 
+    def __init__(self, place: str, expected: str, actual: str = "something else") -> None:
+        super().__init__(f"{place}: expected {expected}, found {actual}")
+        self.place, self.expected, self.actual = place, expected, actual
+
+
+class LimitExceeded(ConnectorError):
+    """A source gives more, or takes longer, than its description allows."""
+
+    code = "connectors.limit-exceeded"
+    blame = "operator"
+
     def __init__(self, place: str, expected: str) -> None:
-        super().__init__(f"{place}: expected {expected}, found something else")
+        super().__init__(f"{place}: expected {expected}, found more")
         self.place, self.expected = place, expected
 
 
@@ -166,6 +203,28 @@ class DuplicateIdentifiers(ConnectorError):
         self.column, self.count = column, count
 
 
+class InvalidIdentifiers(ConnectorError):
+    """Values of a column are not of the kind of identifier that a rule is for."""
+
+    code = "connectors.invalid-identifiers"
+
+    def __init__(self, column: str, rule: str, count: int) -> None:
+        super().__init__(f"column {column}: expected values that {rule} accepts, found {count} others")
+        self.column, self.rule, self.count = column, rule, count
+
+
+class UnknownMaintainers(ConnectorError):
+    """A list has rows that none of its maintainers stands for."""
+
+    code = "connectors.unknown-maintainers"
+
+    def __init__(self, column: str, count: int) -> None:
+        super().__init__(
+            f"column {column}: expected one of the list's maintainers in every row, found {count} without"
+        )
+        self.column, self.count = column, count
+
+
 class UnknownRule(ConnectorError):
     """A normalising rule that does not exist."""
 
@@ -174,6 +233,17 @@ class UnknownRule(ConnectorError):
     def __init__(self, rule: str, known: Sequence[str]) -> None:
         super().__init__(f"expected rules among {', '.join(known)}, found {rule[:64]!r}")
         self.rule, self.known = rule, tuple(known)
+
+
+class ContractBroken(ConnectorError):
+    """A connector that was installed does not do what a connector must."""
+
+    code = "connectors.contract-broken"
+    blame = "operator"
+
+    def __init__(self, kind: str, expected: str, actual: str) -> None:
+        super().__init__(f"the connector {kind}: expected {expected}, found {actual}")
+        self.kind, self.expected, self.actual = kind, expected, actual
 
 
 class DatasetChanged(ConnectorError):
@@ -185,6 +255,17 @@ class DatasetChanged(ConnectorError):
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(f"expected the dataset version {expected}, found {actual}")
         self.expected, self.actual = expected, actual
+
+
+class StreamChanged(ConnectorError):
+    """What was appended to a stream is no longer as it was."""
+
+    code = "connectors.stream-changed"
+    blame = "operator"
+
+    def __init__(self, place: str, expected: str, actual: str) -> None:
+        super().__init__(f"{place}: expected {expected}, found {actual}")
+        self.place, self.expected, self.actual = place, expected, actual
 
 
 def _list(names: Sequence[str]) -> str:

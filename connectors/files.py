@@ -24,8 +24,11 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from connectors.arrow_filters import to_arrow
 from connectors.connector import BATCH_ROWS, rebatch, require_columns
+from connectors.duckdb_filters import to_duckdb
 from connectors.errors import InvalidSource, InvalidValues, SourceUnreachable
+from connectors.filters import Filter, check
 
 __all__ = ["FileConnector", "FileFormat"]
 
@@ -102,9 +105,14 @@ class FileConnector:
         """Names and Arrow types of all columns, in the file's order."""
         return self._schema
 
-    def batches(self, columns: Sequence[str], *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Read some columns of every row, in the file's order."""
-        return self._stream(require_columns(columns, self._schema), batch_rows)
+    def batches(
+        self, columns: Sequence[str], *, where: Filter | None = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """Read some columns of every row, or of those a filter keeps, in the file's order."""
+        chosen = require_columns(columns, self._schema)
+        if where is not None:
+            check(where, self._schema)
+        return self._stream(chosen, where, batch_rows)
 
     def close(self) -> None:
         """Nothing to do: each read opens the file and closes it."""
@@ -119,15 +127,22 @@ class FileConnector:
                 with relation.limit(0).to_arrow_reader() as reader:
                     return reader.schema.remove_metadata()
 
-    def _stream(self, names: tuple[str, ...], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    def _stream(
+        self, names: tuple[str, ...], where: Filter | None, batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
         with self._errors_named():
             if self._format is FileFormat.ARROW:
+                kept = None if where is None else to_arrow(where, self._schema)
                 with self._ipc_reader() as reader:
-                    yield from rebatch((b.select(list(names)) for b in _ipc_batches(reader)), batch_rows)
+                    batches = _ipc_batches(reader)
+                    found = batches if kept is None else (batch.filter(kept) for batch in batches)
+                    yield from rebatch((batch.select(list(names)) for batch in found), batch_rows)
                 return
             with _database(self._path) as database:
-                chosen = [duckdb.ColumnExpression(name) for name in names]
-                relation = self._relation(database).select(*chosen)
+                relation = self._relation(database)
+                if where is not None:
+                    relation = relation.filter(to_duckdb(where, self._schema))
+                relation = relation.select(*(duckdb.ColumnExpression(name) for name in names))
                 with relation.to_arrow_reader(batch_rows) as reader:
                     yield from rebatch(iter(reader), batch_rows)
 

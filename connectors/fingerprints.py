@@ -25,21 +25,29 @@ type as written on the left. Widths and precisions are not part of a type; a dec
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.connector import Connector, require_columns
 from connectors.errors import DatasetChanged, EmptyTable, InvalidSource, InvalidValues, UnsupportedColumn
 
-__all__ = ["DatasetVersion", "check_version", "dataset_version", "encode_rows", "encode_schema"]
+__all__ = ["DatasetVersion", "check_version", "dataset_version", "encode_schema"]
 
 SALT_BYTES: Final = (16, 64)
 _SCHEMA_TAG: Final = b"parley-table/v1"
 _BATCH_ROWS: Final = 16_384
+_PLAIN_ROWS: Final = 65_536
+"""So many rows are hashed one by one, before compiled loops are worth loading."""
+_LANES: Final = "connectors.sha256_lanes"
+_WORDS: Final = np.dtype(">u4")
+_COLON, _COMMA, _MISSING, _NOTHING = (pa.scalar(text, pa.large_binary()) for text in (b":", b",", b"-", b""))
 
 
 @dataclass(frozen=True)
@@ -74,11 +82,15 @@ def dataset_version(
     schema = connector.schema()
     names = require_columns(schema.names if columns is None else columns, schema)
     tree = _Tree()
-    leaf = hashlib.sha256(b"\x00" + salt)
-    tree.append(_finish(leaf, encode_schema(pa.schema([schema.field(name) for name in names]))))
-    for batch in connector.batches(names, batch_rows=_BATCH_ROWS):
-        for row in encode_rows(batch):
-            tree.append(_finish(leaf, row))
+    prefix = b"\x00" + salt
+    tree.append(
+        hashlib.sha256(prefix + encode_schema(pa.schema([schema.field(name) for name in names]))).digest()
+    )
+    for rows in _encoded(connector.batches(names, batch_rows=_BATCH_ROWS)):
+        if tree.size < _PLAIN_ROWS and _LANES not in sys.modules:
+            tree.extend_plainly(prefix, rows)
+        else:
+            tree.extend(prefix, rows)
     if tree.size == 1:
         raise EmptyTable
     return DatasetVersion(tree.root().hex(), tree.size - 1)
@@ -106,18 +118,29 @@ def encode_schema(schema: pa.Schema) -> bytes:
     return b"".join(b"%d:%b," % (len(cell), cell) for cell in cells)
 
 
-def encode_rows(batch: pa.RecordBatch) -> Iterator[bytes]:
-    """Encode the rows of a batch, in order; see the module's text."""
-    framed = [_frame(_contents(batch.column(index), field)) for index, field in enumerate(batch.schema)]
-    end = pa.scalar(b"", pa.large_binary())
-    rows = pc.binary_join_element_wise(*framed, end, pa.scalar(b",", pa.large_binary()))
-    yield from rows.to_pylist()
+def _encoded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.LargeBinaryArray]:
+    """Encode batches in order, one ahead in another thread: Arrow encodes while this thread hashes."""
+    with ThreadPoolExecutor(1, "encoding") as ahead:
+        pending: Future[pa.Array] | None = None
+        for batch in batches:
+            following = ahead.submit(_join, batch)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
 
 
-def _frame(contents: pa.Array) -> pa.Array:
-    lengths = pc.binary_length(contents).cast(pa.large_string()).cast(pa.large_binary())
-    cells = pc.binary_join_element_wise(lengths, contents, pa.scalar(b":", pa.large_binary()))
-    return cells.fill_null(pa.scalar(b"-", pa.large_binary()))
+def _join(batch: pa.RecordBatch) -> pa.LargeBinaryArray:
+    pieces = []
+    for index, field in enumerate(batch.schema):
+        contents = _contents(batch.column(index), field)
+        lengths = pc.binary_length(contents).cast(pa.large_string()).cast(pa.large_binary())
+        cell = [lengths, _COLON, contents]
+        if contents.null_count:
+            cell = [pc.binary_join_element_wise(*cell, _NOTHING).fill_null(_MISSING)]
+        pieces += [*cell, _COMMA]
+    return pc.binary_join_element_wise(*pieces, _NOTHING)
 
 
 def _type_name(field: pa.Field) -> str:
@@ -186,29 +209,52 @@ def _decimal_bytes(array: pa.Array) -> pa.Array:
 
 
 class _Tree:
-    """Streaming RFC 6962 root: the roots of the complete subtrees so far, largest first."""
+    """Streaming RFC 6962 root: by level, the complete subtree that still waits for its right neighbour."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._subtrees: list[bytes] = []
+        self._waiting: dict[int, bytes] = {}
 
-    def append(self, leaf_hash: bytes) -> None:
-        node, position = leaf_hash, self.size
-        while position & 1:
-            node = hashlib.sha256(b"\x01" + self._subtrees.pop() + node).digest()
-            position >>= 1
-        self._subtrees.append(node)
+    def append(self, leaf: bytes) -> None:
+        node, level = leaf, 0
+        while (left := self._waiting.pop(level, None)) is not None:
+            node, level = hashlib.sha256(b"\x01" + left + node).digest(), level + 1
+        self._waiting[level] = node
         self.size += 1
 
+    def extend_plainly(self, prefix: bytes, rows: pa.LargeBinaryArray) -> None:
+        leaf = hashlib.sha256(prefix)
+        for row in rows.to_pylist():
+            hashed = leaf.copy()
+            hashed.update(row)
+            self.append(hashed.digest())
+
+    def extend(self, prefix: bytes, rows: pa.LargeBinaryArray) -> None:
+        """As ``extend_plainly``, with compiled loops."""
+        from connectors import (
+            sha256_lanes,  # the compiler takes half a second that a small table need not wait
+        )
+
+        if not len(rows):
+            return
+        _, ends, content = rows.buffers()
+        nodes = sha256_lanes.digests(
+            np.frombuffer(prefix, np.uint8),
+            np.frombuffer(ends, np.int64, len(rows) + 1, rows.offset * 8),
+            np.frombuffer(content, np.uint8),
+        )
+        self.size += len(nodes)
+        level = 0
+        while len(nodes):
+            if (left := self._waiting.pop(level, None)) is not None:
+                nodes = np.vstack([np.frombuffer(left, _WORDS).astype(np.uint32), nodes])
+            if len(nodes) % 2:
+                self._waiting[level] = nodes[-1].astype(_WORDS).tobytes()
+            nodes, level = sha256_lanes.parents(nodes[: len(nodes) // 2 * 2]), level + 1
+
     def root(self) -> bytes:
-        subtrees = list(self._subtrees)
-        node = subtrees.pop()
-        while subtrees:
-            node = hashlib.sha256(b"\x01" + subtrees.pop() + node).digest()
+        levels = sorted(self._waiting)
+        node = self._waiting[levels[0]]
+        for level in levels[1:]:
+            node = hashlib.sha256(b"\x01" + self._waiting[level] + node).digest()
         return node
-
-
-def _finish(prefix: hashlib._Hash, content: bytes) -> bytes:
-    leaf = prefix.copy()
-    leaf.update(content)
-    return leaf.digest()

@@ -145,7 +145,7 @@ class _Tally:
         self._ranges = ranges and (_is_number(field.type) or _is_time(field.type))
         self._nulls = self._empties = 0
         self._seen: set[Any] = set()
-        self._complete = not pa.types.is_nested(field.type)
+        self._complete = not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
         self._lowest: Any = None
         self._highest: Any = None
 
@@ -155,7 +155,7 @@ class _Tally:
             blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(array)), 0)
             self._empties += pc.sum(blank).as_py() or 0
         if self._complete:
-            self._seen.update(pc.unique(array.drop_null()).to_pylist())
+            self._seen.update(_hashable(pc.unique(array.drop_null())).to_pylist())
             self._complete = len(self._seen) <= self._bound
         if self._ranges:
             ends = pc.min_max(array).as_py()
@@ -196,6 +196,22 @@ class _Tally:
         if countable and few:
             return Role.GROUP
         return Role.MEASURE if pa.types.is_integer(self._type) else Role.TEXT
+
+
+def _hashable(array: pa.Array) -> pa.Array:
+    """The same values in a form that is quick to make Python objects of, equal where the values are equal."""
+    kind = array.type
+    if pa.types.is_floating(kind):
+        positive = pc.add(array.cast(pa.float64()), 0.0)  # one zero
+        return pc.if_else(pc.is_nan(positive), float("nan"), positive).view(pa.int64())
+    if pa.types.is_date32(kind) or pa.types.is_time32(kind):
+        return array.view(pa.int32())
+    if _is_time(kind):
+        return array.view(pa.int64())
+    if pa.types.is_decimal128(kind):
+        width = pa.binary(kind.byte_width)
+        return pa.Array.from_buffers(width, len(array), array.buffers(), offset=array.offset)
+    return array
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -5,7 +5,8 @@ batches inside one read-only transaction, so a reader sees one state of the tabl
 read-only; a missing file is not created.
 
 Rows come in a defined order, since Parley numbers them: by primary key where there is one; else in SQLite by
-row id, which is the order of insertion, and elsewhere by all columns.
+row id, which is the order of insertion, and elsewhere by all columns. Servers keep the rows that are not yet
+read (a named cursor, an unbuffered result), so memory does not grow with the table.
 """
 
 from __future__ import annotations
@@ -20,38 +21,54 @@ from urllib.parse import quote
 import pyarrow as pa
 from sqlalchemy import (
     ColumnElement,
+    Connection,
+    CursorResult,
     Engine,
     Inspector,
     MetaData,
+    String,
     Table,
-    collate,
+    UniqueConstraint,
     column,
     create_engine,
+    event,
+    func,
     inspect,
     select,
-    type_coerce,
 )
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, NoSuchTableError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
-from sqlalchemy.types import NullType, String
 
-from connectors.connector import BATCH_ROWS, require_columns
-from connectors.errors import MissingTable, SourceUnreachable
+from connectors.arrow_filters import to_arrow
+from connectors.connector import BATCH_ROWS, rebatch, require_columns
+from connectors.errors import InvalidSource, InvalidValues, MissingTable, SourceUnreachable, WrongColumnType
+from connectors.filters import Filter, check, names
 from connectors.spec import display_url
+from connectors.sql_filters import as_read, by_bytes, pushed_down, to_sqlalchemy
 from connectors.sql_types import arrow_type, column_array
 
 __all__ = ["SqlConnector"]
 
 CONNECT_TIMEOUT_S: Final = 10
-# Collations that compare bytes, so that the order does not depend on a locale.
-_BYTE_COLLATION: Final = {"sqlite": "BINARY", "postgresql": "C"}
+_MYSQL_SESSION: Final = (
+    "SET SESSION TRANSACTION READ ONLY",
+    # TIMESTAMP columns are shown in the session's zone; sorting looks at 1,024 bytes of a text unless told.
+    "SET SESSION time_zone = '+00:00', max_sort_length = 65536",
+)
 
 
 class SqlConnector:
     """One table or view of a database. Made by ``sqlite`` or ``server``."""
 
-    def __init__(self, engine: Engine, source: str, table: str, secrets: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        source: str,
+        table: str,
+        secrets: Sequence[str] = (),
+        order_by: str | None = None,
+    ) -> None:
         """Reflect the table.
 
         Args:
@@ -59,20 +76,24 @@ class SqlConnector:
             source: how errors name the database.
             table: name of a table or view, ``schema.table`` where needed.
             secrets: texts that must not appear in an error, such as the password.
+            order_by: a column of distinct integers that orders the rows, instead of what the table offers.
         """
         self._engine, self._source, self._secrets = engine, source, tuple(secrets)
         with self._errors_named("connecting"):
             inspector = inspect(engine)
             self._table = _reflect(inspector, engine, table)
             views = inspector.get_view_names(schema=self._table.schema)
-        self._order = _order(self._table, engine.dialect.name, is_view=self._table.name in views)
         self._schema = pa.schema([(c.name, arrow_type(c)) for c in self._table.columns])
+        if order_by is None:
+            self._order = _order(self._table, engine.dialect.name, is_view=self._table.name in views)
+        else:
+            self._order = [_distinct(self._table, order_by, self._schema)]
 
     def __repr__(self) -> str:
         return f"SqlConnector({self._source}, {self._table.fullname})"
 
     @staticmethod
-    def sqlite(path: Path, table: str) -> SqlConnector:
+    def sqlite(path: Path, table: str, order_by: str | None = None) -> SqlConnector:
         """Open a SQLite file read-only."""
 
         def connect() -> sqlite3.Connection:
@@ -82,43 +103,82 @@ class SqlConnector:
             create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool, hide_parameters=True),
             f"sqlite:///{path}",
             table,
+            order_by=order_by,
         )
 
     @staticmethod
-    def server(url: URL, table: str) -> SqlConnector:
+    def server(url: URL, table: str, order_by: str | None = None) -> SqlConnector:
         """Connect to a database server; transactions are read-only and see one state."""
-        engine = create_engine(
-            url,
-            poolclass=NullPool,
-            hide_parameters=True,
-            isolation_level="REPEATABLE READ",
-            execution_options={"postgresql_readonly": True},
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
-        )
-        return SqlConnector(engine, display_url(url), table, _secrets(url))
+        postgresql = url.get_backend_name() == "postgresql"
+        arguments: dict[str, object] = {"connect_timeout": CONNECT_TIMEOUT_S}
+        try:
+            engine = create_engine(
+                url,
+                poolclass=NullPool,
+                hide_parameters=True,
+                isolation_level="REPEATABLE READ",
+                execution_options={"postgresql_readonly": True} if postgresql else {},
+                connect_args=arguments if postgresql else arguments | {"charset": "utf8mb4"},
+            )
+        except (ArgumentError, ValueError):
+            raise InvalidSource("location", "options with values the driver knows", "others") from None
+        except ModuleNotFoundError as exc:
+            extra = "postgresql" if postgresql else "mariadb"
+            reason = f"{exc.name} is not installed (pip install 'parley-exchange[{extra}]')"
+            raise SourceUnreachable(display_url(url), reason) from None
+        if not postgresql:
+            event.listen(engine, "connect", _begin_mysql_session)
+        return SqlConnector(engine, display_url(url), table, _secrets(url), order_by)
 
     def schema(self) -> pa.Schema:
         """Names and Arrow types of all columns, in the table's order."""
         return self._schema
 
-    def batches(self, columns: Sequence[str], *, batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Read some columns of every row, in the table's order."""
-        return self._stream(require_columns(columns, self._schema), batch_rows)
+    def batches(
+        self, columns: Sequence[str], *, where: Filter | None = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """Read some columns of every row, or of those a filter keeps, in the table's order."""
+        chosen = require_columns(columns, self._schema)
+        if where is None:
+            return self._stream(chosen, None, batch_rows)
+        check(where, self._schema)
+        if pushed_down(where, self._table, self._engine.dialect.name):
+            return self._stream(chosen, where, batch_rows)
+        return self._filtered(chosen, where, batch_rows)
+
+    def extent(self, name: str, most: int | None) -> tuple[int, int | None]:
+        """Count the rows whose value in a column of integers is at most ``most``, and find the largest."""
+        cell = self._table.columns[name]
+        statement = select(func.count(), func.max(cell)).select_from(self._table)
+        statement = statement.where(cell.is_not(None) if most is None else cell <= most)
+        with self._errors_named("reading"), self._engine.connect() as connection:
+            rows, highest = connection.execute(statement).one()
+        if highest is not None and not isinstance(highest, int):
+            raise InvalidValues(f"column {name}", "values that are exactly integers")
+        return int(rows), highest
 
     def close(self) -> None:
         """Close what is open."""
         self._engine.dispose()
 
-    def _stream(self, names: tuple[str, ...], batch_rows: int) -> Iterator[pa.RecordBatch]:
-        schema = pa.schema([self._schema.field(name) for name in names])
-        chosen: list[ColumnElement[Any]] = [self._table.columns[name] for name in names]
-        if self._engine.dialect.name == "sqlite":
-            # Values as stored: SQLAlchemy would turn numbers into decimals through binary floats.
-            chosen = [type_coerce(c, NullType()).label(name) for c, name in zip(chosen, names, strict=True)]
-        statement = select(*chosen).select_from(self._table).order_by(*self._order)
+    def _filtered(self, chosen: tuple[str, ...], where: Filter, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        read = tuple(dict.fromkeys((*chosen, *names(where))))
+        kept = to_arrow(where, self._schema)
+        batches = (batch.filter(kept).select(list(chosen)) for batch in self._stream(read, None, batch_rows))
+        yield from rebatch(batches, batch_rows)
+
+    def _stream(
+        self, chosen: tuple[str, ...], where: Filter | None, batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        schema = pa.schema([self._schema.field(name) for name in chosen])
+        dialect = self._engine.dialect.name
+        cells = [as_read(self._table.columns[name], dialect).label(None) for name in chosen]
+        statement = select(*cells).select_from(self._table).order_by(*self._order)
+        if where is not None:
+            statement = statement.where(to_sqlalchemy(where, self._table, dialect))
         with self._errors_named("reading"), self._engine.connect() as connection:
             streaming = connection.execution_options(stream_results=True, yield_per=batch_rows)
-            with closing(streaming.execute(statement)) as result:
+            with closing(streaming.execute(statement)) as result, _left_early(connection, result):
                 for rows in result.partitions(batch_rows):
                     arrays = [
                         column_array(values, field)
@@ -136,7 +196,7 @@ class SqlConnector:
             if doing == "connecting":
                 reason += f": {self._first_line(exc.orig)}"
             raise SourceUnreachable(self._source, reason) from None
-        except SQLAlchemyError as exc:
+        except (SQLAlchemyError, ValueError, OSError) as exc:  # of the driver, which wraps not all of its own
             raise SourceUnreachable(self._source, f"{doing} failed ({type(exc).__name__})") from None
 
     def _first_line(self, error: BaseException | None) -> str:
@@ -144,6 +204,21 @@ class SqlConnector:
         for secret in self._secrets:
             line = line.replace(secret, "***")
         return line
+
+
+@contextmanager
+def _left_early(connection: Connection, result: CursorResult[Any]) -> Iterator[None]:
+    """Hang up where a read ends before its last row: MySQL's driver would fetch all the others first."""
+    try:
+        yield
+    except BaseException:
+        cursor: Any = result.cursor
+        if cursor is not None and connection.dialect.name in ("mysql", "mariadb"):
+            # The driver has no call for this: it forgets that rows are coming, then loses the connection.
+            cursor._result.unbuffered_active = False
+            cursor.connection = None
+            connection.invalidate()
+        raise
 
 
 def _reflect(inspector: Inspector, engine: Engine, table: str) -> Table:
@@ -164,8 +239,26 @@ def _order(table: Table, dialect: str, *, is_view: bool) -> list[ColumnElement[A
         alias = next((a for a in ("rowid", "_rowid_", "oid") if a not in table.columns), None)
         if alias is not None:
             return [column(alias)]
-    collation = _BYTE_COLLATION[dialect]
-    return [collate(c, collation) if isinstance(c.type, String) else c for c in table.columns]
+    return [by_bytes(c, dialect) if isinstance(c.type, String) else c for c in table.columns]
+
+
+def _distinct(table: Table, name: str, schema: pa.Schema) -> ColumnElement[Any]:
+    require_columns([name], schema)
+    if not pa.types.is_integer(schema.field(name).type):
+        raise WrongColumnType(name, "integers", str(schema.field(name).type))
+    keys: list[set[str]] = [{c.name for c in table.primary_key.columns}]
+    keys += [{c.name for c in index.columns} for index in table.indexes if index.unique]
+    unique = [found for found in table.constraints if isinstance(found, UniqueConstraint)]
+    keys += [{c.name for c in found.columns} for found in unique]
+    if {name} not in keys:
+        raise InvalidSource("options.sequence", "a column that the database keeps distinct", "another")
+    return table.columns[name]
+
+
+def _begin_mysql_session(connection: Any, _: object) -> None:  # noqa: ANN401 - a driver's connection
+    with closing(connection.cursor()) as cursor:
+        for statement in _MYSQL_SESSION:
+            cursor.execute(statement)
 
 
 def _secrets(url: URL) -> tuple[str, ...]:

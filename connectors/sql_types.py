@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from sqlalchemy import Column, types
+from sqlalchemy.dialects import mysql
 
 from connectors.errors import InvalidValues, UnsupportedColumn
 
@@ -32,7 +33,10 @@ _SIMPLE: Final[tuple[tuple[type[types.TypeEngine[Any]], pa.DataType], ...]] = (
     (types.Date, pa.date32()),
     (types.Time, pa.time64("us")),
     (types.LargeBinary, pa.binary()),
+    (types.VARBINARY, pa.binary()),
+    (types.BINARY, pa.binary()),
 )
+_DAY: Final = timedelta(days=1)
 
 
 def arrow_type(column: Column[Any]) -> pa.DataType:
@@ -42,8 +46,14 @@ def arrow_type(column: Column[Any]) -> pa.DataType:
         UnsupportedColumn: there is none.
     """
     kind = column.type
+    if isinstance(kind, mysql.SET):
+        raise UnsupportedColumn(column.name, "SET")
     if isinstance(kind, types.DateTime):
-        return pa.timestamp("us", tz="UTC" if kind.timezone else None)
+        # MySQL's TIMESTAMP is a moment, shown in the session's zone, which is UTC.
+        zoned = kind.timezone or isinstance(kind, mysql.TIMESTAMP)
+        return pa.timestamp("us", tz="UTC" if zoned else None)
+    if isinstance(kind, mysql.BIGINT) and kind.unsigned:
+        return pa.uint64()
     for database, arrow in _SIMPLE:
         if isinstance(kind, database):
             return arrow
@@ -72,7 +82,7 @@ def column_array(values: Sequence[object], field: pa.Field) -> pa.Array:
         if pa.types.is_date(kind):
             return pa.array([None if v is None else _read(date, v) for v in values], kind)
         if pa.types.is_time(kind):
-            return pa.array([None if v is None else _read(time, v) for v in values], kind)
+            return pa.array([None if v is None else _time_of_day(v) for v in values], kind)
         if pa.types.is_timestamp(kind):
             return pa.array([None if v is None else _instant(v, zoned=bool(kind.tz)) for v in values], kind)
         return pa.array(values, kind)
@@ -98,8 +108,20 @@ def _read(kind: type[_T], value: object) -> _T:
     raise TypeError
 
 
+def _time_of_day(value: object) -> time:
+    if isinstance(value, timedelta):
+        # MySQL's TIME is an interval.
+        if not timedelta(0) <= value < _DAY:
+            raise ValueError
+        return (datetime.min + value).time()  # noqa: DTZ901 - only its time is used
+    return _read(time, value)
+
+
 def _instant(value: object, *, zoned: bool) -> datetime:
     instant = _read(datetime, value)
+    if zoned and instant.tzinfo is None:
+        # A moment that the driver gives without its zone, which the session sets to UTC.
+        return instant.replace(tzinfo=UTC)
     if (instant.tzinfo is not None) is not zoned:
         raise ValueError
     return instant

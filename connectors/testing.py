@@ -8,19 +8,42 @@ other widths of a type are fine, since values and logical types are what is comp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from typing import Final
 
 import pyarrow as pa
 import pytest
 
 from connectors.connector import Connector
-from connectors.errors import InvalidSource, MissingColumn
+from connectors.errors import InvalidFilter, InvalidSource, MissingColumn
+from connectors.filters import And, Compare, Filter, In, IsNull, Not, Or
 from connectors.fingerprints import dataset_version
 
 __all__ = ["ConnectorContract", "sample_table"]
 
 _SALT = bytes(32)
+# Filters over the sample and the persons they keep.
+_FILTERS: Final[Sequence[tuple[Filter, Sequence[int]]]] = (
+    (Compare("person", "=", "b 2"), [1]),
+    (Compare("person", "=", "B 2"), []),
+    (Compare("person", "=", "b 2 "), []),
+    (Compare("person", "=", "quote\"d, 'x'"), [4]),
+    (Compare("person", ">", "a"), [1, 3, 4, 5, 6]),
+    (Compare("person", "<=", "C-3"), [0, 2]),
+    (Compare("person", "=", "x' OR '1'='1"), []),
+    (In("person", ("line\nbreak", "名前", "'; DROP TABLE loans; --")), [3, 5]),
+    (Compare("amount", "!=", 3), [0, 1, 2, 4, 6]),
+    (Compare("amount", "=", 2**53 + 1), [4]),
+    (Not(In("amount", (5, -7))), [2, 4, 5, 6]),
+    (IsNull("amount"), [3]),
+    (Not(Compare("rate", "<", 1)), [3, 5]),
+    (Compare("rate", "=", 5e-324), [4]),
+    (Compare("since", ">=", date(2020, 2, 29)), [0]),
+    (Or((IsNull("since"), Compare("since", "=", date(2020, 2, 29)))), [0, 1]),
+    (And((Compare("amount", ">", 0), Not(Compare("rate", ">", 1)))), [0, 4, 6]),
+)
 
 
 def sample_table() -> pa.Table:
@@ -106,6 +129,31 @@ class ConnectorContract:
         """A repeated name is a mistake of the caller."""
         with pytest.raises(InvalidSource):
             connector.batches(["person", "person"])
+
+    def test_a_filter_keeps_the_rows_for_which_it_is_true(
+        self, connector: Connector, expected: pa.Table
+    ) -> None:
+        """Rows come in order, of the columns asked for, whichever columns the filter reads."""
+        rates = expected["rate"].to_pylist()
+        for where, kept in _FILTERS:
+            found = [
+                rate for b in connector.batches(["rate"], where=where) for rate in b.column(0).to_pylist()
+            ]
+            assert found == [rates[row] for row in kept], where
+
+    def test_filtered_batches_are_bounded_too(self, connector: Connector) -> None:
+        """A filter neither makes batches larger nor leaves empty ones."""
+        where = Or((Compare("amount", "<", 0), Compare("amount", ">", 3)))
+        sizes = [b.num_rows for b in connector.batches(["person"], where=where, batch_rows=2)]
+        assert sum(sizes) == 4
+        assert all(1 <= size <= 2 for size in sizes)
+
+    def test_a_filter_that_does_not_fit_is_refused_before_reading(self, connector: Connector) -> None:
+        """By name of the column and kind of value, never by the value."""
+        with pytest.raises(MissingColumn):
+            connector.batches(["person"], where=IsNull('person" OR 1=1 --'))
+        with pytest.raises(InvalidFilter, match="column amount: expected an integer"):
+            connector.batches(["person"], where=Compare("amount", "=", "5"))
 
     def test_the_dataset_version_is_stable(self, connector: Connector, expected: pa.Table) -> None:
         """Two reads give one fingerprint."""

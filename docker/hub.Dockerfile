@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/parley \
-    && /opt/parley/bin/pip install --no-cache-dir --constraint constraints.txt ".[postgresql]"
+    && /opt/parley/bin/pip install --no-cache-dir --constraint constraints.txt ".[nats,postgresql]"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --create-home --home-dir /home/parley --shell /usr/sbin/nologin parley \

@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/parley \
-    && /opt/parley/bin/pip install --no-cache-dir --constraint constraints.txt ".[postgresql]"
+    && /opt/parley/bin/pip install --no-cache-dir --constraint constraints.txt ".[mariadb,postgresql]"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --create-home --home-dir /home/parley --shell /usr/sbin/nologin parley \
@@ -11,7 +11,8 @@ RUN useradd --uid 10001 --create-home --home-dir /home/parley --shell /usr/sbin/
     && install -d -o parley -g parley -m 0755 /papers /sources
 COPY --from=build /opt/parley /opt/parley
 COPY docker/node-entrypoint docker/healthcheck.py /opt/parley/bin/
-ENV PATH=/opt/parley/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib
+ENV PATH=/opt/parley/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 MPLCONFIGDIR=/tmp/matplotlib \
+    NUMBA_CACHE_DIR=/tmp/numba
 USER 10001:10001
 WORKDIR /home/parley
 VOLUME ["/data", "/papers"]

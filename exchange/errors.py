@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 Blame = Literal["caller", "peer", "operator", "nobody"]
 
 __all__ = [
+    "AuthorityUnreachable",
     "Blame",
     "Conflict",
     "ExchangeError",
@@ -20,6 +21,7 @@ __all__ = [
     "InvalidRequest",
     "JobFailed",
     "JobRefused",
+    "JobStopped",
     "KeyFileDamaged",
     "KeyFileExposed",
     "LedgerRefused",
@@ -27,6 +29,7 @@ __all__ = [
     "NotFound",
     "PublicFace",
     "SealBroken",
+    "SearchNotReady",
     "TimedOut",
     "Unauthenticated",
     "WrongPassphrase",
@@ -85,6 +88,22 @@ class TimedOut(ExchangeError):
     """What was waited for did not happen in time. Nothing was undone; waiting again is safe."""
 
     code = "exchange.timed-out"
+    blame = "nobody"
+    retryable = True
+
+
+class AuthorityUnreachable(ExchangeError):
+    """A time stamp authority did not answer with a time stamp."""
+
+    code = "timestamp.unreachable"
+    blame = "peer"
+    retryable = True
+
+
+class SearchNotReady(ExchangeError):
+    """The search index of this node's copy of the ledger is being made."""
+
+    code = "search.not-ready"
     blame = "nobody"
     retryable = True
 
@@ -162,6 +181,13 @@ class JobFailed(ExchangeError):
     blame = "nobody"
 
 
+class JobStopped(ExchangeError):
+    """A run was told to stop: its job has ended, or an agreement that it stands on."""
+
+    code = "job.stopped"
+    blame = "nobody"
+
+
 @dataclass(frozen=True)
 class PublicFace:
     """What a caller sees of an error: HTTP status, title, detail, extra members, command exit code."""
@@ -187,14 +213,26 @@ _FACES: dict[str, tuple[int, str, int]] = {
     "keys.damaged": (500, "The keys could not be read", 2),
     "keys.exposed": (500, "The keys are readable by others", 2),
     "keys.wrong-passphrase": (500, "The keys could not be opened", 2),
+    "copy.unreachable": (503, "The outside witness or mirror does not answer", 2),
+    "copy.refused": (502, "The outside witness or mirror refuses this log", 1),
     "peer.unreachable": (503, "The other party's node does not answer", 2),
     "peer.refused": (502, "The other party's node does not take part", 1),
     "peer.clock-skew": (502, "The clocks of two nodes differ too much", 1),
     "peer.timed-out": (504, "The other party was silent for too long", 3),
+    "provider.refused": (401, "The identity provider's answer was refused", 2),
+    "provider.unknown-key": (401, "The identity provider's answer was refused", 2),
+    "provider.unreachable": (503, "The identity provider does not answer", 2),
+    "signin.delayed": (429, "Too many attempts to sign in failed", 3),
+    "signin.refused": (401, "Signing in was refused", 2),
+    "search.not-ready": (503, "The search index is being made", 3),
     "seal.broken": (502, "A sealed text could not be opened", 1),
+    "timestamp.unreachable": (502, "The time stamp authority did not answer with a time stamp", 2),
+    "ledger.not-kept": (404, "The private content is not kept here", 1),
+    "ledger.not-published": (404, "The log has not published this", 4),
     "ledger.refused": (409, "The ledger refused the entry", 1),
     "job.refused": (409, "The job was refused", 1),
     "job.failed": (409, "The job failed", 1),
+    "job.stopped": (409, "The job was stopped", 1),
 }
 
 

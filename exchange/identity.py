@@ -10,50 +10,29 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
-import secrets
-import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import nacl.exceptions
-import nacl.pwhash.argon2id
 from nacl.public import PrivateKey, PublicKey, SealedBox
-from nacl.secret import SecretBox
 
-from exchange import tls
-from exchange.errors import Conflict, KeyFileDamaged, KeyFileExposed, SealBroken, WrongPassphrase
+from exchange import keyfile, tls
+from exchange.errors import KeyFileDamaged, SealBroken
+from exchange.keyfile import INTERACTIVE, MODERATE, Cost
 from ledger import base64url, canonical
 from ledger.keys import SigningKey, did_key
+from ledger.membership import KEY_USES, KeyUse, key_row
 from ledger.notes import COSIGNATURE_V1, Vkey
+from ledger.rules.rotation import rotation_message
 from ledger.times import Clock, system_clock
 
-__all__ = ["INTERACTIVE", "MODERATE", "Cost", "NodeKeys", "seal_to"]
+__all__ = ["INTERACTIVE", "MODERATE", "Cost", "NodeKeys", "encode_sets", "load_sets", "seal_to"]
 
 ENROLMENT_DOMAIN = b"parley-enrolment/v1\n"
 _SEAL_DOMAIN = b"parley-seal/v1\n"
 _STORAGE_DOMAIN = b"parley-store/v1"
-_CHECK_DOMAIN = b"parley-keys-check/v1\n"
-
-_VERSION = 1
-_LARGEST_MEMORY = 1 << 30  # bytes; a key file that asks for more is damaged, or meant to exhaust us
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What guessing a passphrase costs: Argon2id passes over the memory, and its size in bytes."""
-
-    passes: int
-    memory: int
-
-
-MODERATE = Cost(nacl.pwhash.argon2id.OPSLIMIT_MODERATE, nacl.pwhash.argon2id.MEMLIMIT_MODERATE)
-"""256 MiB, about a second: for keys that protect an organisation."""
-
-INTERACTIVE = Cost(nacl.pwhash.argon2id.OPSLIMIT_INTERACTIVE, nacl.pwhash.argon2id.MEMLIMIT_INTERACTIVE)
-"""64 MiB, about a tenth of a second: for consortia that live on one machine."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +47,10 @@ class NodeKeys:
         tls_key: P-256 private key, PEM.
         tls_cert: its self-signed certificate, DER.
         seal: X25519 secret, 32 bytes.
+        did: the member's DID: ``did:key`` of its first entry key.
+        number: which entry key of the member ``tx`` is, from 1.
+        storage: 32 secret bytes from which the keys of what this node stores are derived; they stay.
+        old_seals: X25519 secrets that were replaced; they still open what was sealed to them.
     """
 
     name: str
@@ -77,6 +60,10 @@ class NodeKeys:
     tls_key: bytes = field(repr=False)
     tls_cert: bytes = field(repr=False)
     seal: bytes = field(repr=False)
+    did: str
+    number: int
+    storage: bytes = field(repr=False)
+    old_seals: tuple[bytes, ...] = field(default=(), repr=False)
 
     @classmethod
     def generate(cls, name: str, net: str, host: str, *, clock: Clock = system_clock) -> Self:
@@ -93,17 +80,13 @@ class NodeKeys:
             f"{name}.parley.internal", uri=did_key(tx.public), hosts=(host,), now=clock()
         )
         seal = bytes(PrivateKey.generate())
-        return cls(name, net, tx, SigningKey.generate(), key, certificate, seal)
-
-    @property
-    def did(self) -> str:
-        """The member's DID: ``did:key`` of its entry key."""
-        return did_key(self.tx.public)
+        did = did_key(tx.public)
+        return cls(name, net, tx, SigningKey.generate(), key, certificate, seal, did, 1, storage=seal)
 
     @property
     def kid(self) -> str:
         """Name of the entry key inside the DID."""
-        return f"{self.did}#tx-1"
+        return key_row(self.did, "tx", self.number)
 
     @property
     def seal_public(self) -> bytes:
@@ -112,7 +95,7 @@ class NodeKeys:
 
     def storage_key(self, use: bytes) -> bytes:
         """Derive 32 bytes that encrypt what this node stores for one use; another use gives another key."""
-        return hashlib.blake2b(use, key=self.seal, digest_size=32, person=_STORAGE_DOMAIN).digest()
+        return hashlib.blake2b(use, key=self.storage, digest_size=32, person=_STORAGE_DOMAIN).digest()
 
     def member_record(
         self, role: Literal["participant", "regulator"], title: str, endpoint: str
@@ -124,16 +107,16 @@ class NodeKeys:
             title: its full name, for people.
             endpoint: ``host:port`` of its party channel.
         """
+        about = {"did": self.did, "name": self.name, "title": title, "role": role, "endpoint": endpoint}
+        return {**about, **self.public_record()}
+
+    def public_record(self) -> dict[str, object]:
+        """Return the public half of each key as a member record states it."""
         return {
-            "did": self.did,
-            "name": self.name,
-            "title": title,
-            "role": role,
-            "tx": {"kid": self.kid, "alg": "EdDSA", "public": base64url.encode(self.tx.public)},
+            "tx": {"kid": self.kid, "alg": self.tx.alg, "public": base64url.encode(self.tx.public)},
             "cosign": Vkey(f"{self.net}/{self.name}", COSIGNATURE_V1, self.cosign.public).encode(),
             "tls": base64url.encode(self.tls_cert),
             "seal": base64url.encode(self.seal_public),
-            "endpoint": endpoint,
         }
 
     def enrolment(self, record: Mapping[str, object]) -> dict[str, object]:
@@ -152,14 +135,57 @@ class NodeKeys:
         Raises:
             SealBroken: it is for somebody else, was altered, or belongs to another context.
         """
-        try:
-            payload: bytes = SealedBox(PrivateKey(self.seal)).decrypt(ciphertext)
-        except nacl.exceptions.CryptoError as exc:
-            raise SealBroken("expected a text sealed to this node's key") from exc
+        payload = self._unsealed(ciphertext)
         bound = _bind(context)
         if not hmac.compare_digest(payload[: len(bound)], bound):
             raise SealBroken("expected a text sealed for this use, got one for another")
         return payload[len(bound) :]
+
+    def _unsealed(self, ciphertext: bytes) -> bytes:
+        for seal in (self.seal, *reversed(self.old_seals)):
+            try:
+                return bytes(SealedBox(PrivateKey(seal)).decrypt(ciphertext))
+            except nacl.exceptions.CryptoError:
+                continue
+        raise SealBroken("expected a text sealed to this node's key")
+
+    def rotated(self, uses: Collection[KeyUse], host: str, *, clock: Clock = system_clock) -> Self:
+        """Draw new keys for some uses; the others, the DID and what was encrypted for storage stay.
+
+        Args:
+            uses: which keys to replace.
+            host: host name or address that goes into a new certificate.
+            clock: a new certificate's life begins now.
+        """
+        changed: dict[str, Any] = {}
+        if "tx" in uses:
+            changed |= {"tx": SigningKey.generate(), "number": self.number + 1}
+        if "cosign" in uses:
+            changed |= {"cosign": SigningKey.generate()}
+        if "tls" in uses:
+            key, certificate = tls.self_signed(
+                f"{self.name}.parley.internal", uri=self.did, hosts=(host,), now=clock()
+            )
+            changed |= {"tls_key": key, "tls_cert": certificate}
+        if "seal" in uses:
+            changed |= {"seal": bytes(PrivateKey.generate()), "old_seals": (*self.old_seals, self.seal)}
+        return replace(self, **changed)
+
+    def rotation(self, old: NodeKeys) -> dict[str, object]:
+        """Return the signed rotation that makes these keys follow ``old`` on the ledger."""
+        before, after = old.public_record(), self.public_record()
+        rotation: dict[str, object] = {
+            "v": 1,
+            "net": self.net,
+            "did": self.did,
+            "old": {"kid": old.kid, "cosign": before["cosign"]},
+            "new": {use: after[use] for use in KEY_USES if after[use] != before[use]},
+        }
+        message = rotation_message(rotation)
+        proofs = {"tx": self.tx.sign(message)}
+        if self.cosign != old.cosign:
+            proofs["cosign"] = self.cosign.sign(message)
+        return {**rotation, "proofs": {use: base64url.encode(proof) for use, proof in proofs.items()}}
 
     def save(self, path: Path, passphrase: str, *, cost: Cost = MODERATE) -> None:
         """Write the encrypted key file, mode 0600, in a directory of mode 0700.
@@ -167,59 +193,67 @@ class NodeKeys:
         Raises:
             Conflict: there is a file already; keys are never overwritten.
         """
-        secret = canonical.encode(
-            {
-                "name": self.name,
-                "net": self.net,
-                "tx": base64url.encode(self.tx.seed),
-                "cosign": base64url.encode(self.cosign.seed),
-                "tls_key": self.tls_key.decode(),
-                "tls_cert": base64url.encode(self.tls_cert),
-                "seal": base64url.encode(self.seal),
-            }
-        )
-        salt = secrets.token_bytes(nacl.pwhash.argon2id.SALTBYTES)
-        key, check = _derive(passphrase, salt, cost)
-        document = {
-            "v": _VERSION,
-            "kdf": "argon2id13",
-            "salt": base64url.encode(salt),
-            "passes": cost.passes,
-            "memory": cost.memory,
-            "check": check,
-            "box": base64url.encode(bytes(SecretBox(key).encrypt(secret))),
-        }
-        _write_private(path, json.dumps(document, indent=1).encode())
+        keyfile.write(path, encode_sets([self]), passphrase, cost)
 
     @classmethod
     def load(cls, path: Path, passphrase: str) -> Self:
-        """Read a key file.
+        """Read a key file; the first of its sets, which counts until the ledger says otherwise.
 
         Raises:
             KeyFileExposed: others may read the file.
             KeyFileDamaged: there is none, or it is not as it was written.
             WrongPassphrase: it opens with another passphrase.
         """
-        salt, cost, check, box = _parse(_read_private(path), path)
-        key, actual = _derive(passphrase, salt, cost)
-        if not hmac.compare_digest(check, actual):
-            raise WrongPassphrase(f"{path.name} does not open with this passphrase")
-        try:
-            secret = json.loads(SecretBox(key).decrypt(box))
-        except (nacl.exceptions.CryptoError, ValueError) as exc:
-            raise KeyFileDamaged(f"{path.name} was altered after it was written") from exc
+        first = _read_sets(path, passphrase)[0]
+        return cls._of(first)
+
+    def _secret(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "net": self.net,
+            "did": self.did,
+            "number": self.number,
+            "tx": base64url.encode(self.tx.seed),
+            "cosign": base64url.encode(self.cosign.seed),
+            "tls_key": self.tls_key.decode(),
+            "tls_cert": base64url.encode(self.tls_cert),
+            "seal": base64url.encode(self.seal),
+            "storage": base64url.encode(self.storage),
+            "old_seals": [base64url.encode(seal) for seal in self.old_seals],
+        }
+
+    @classmethod
+    def _of(cls, secret: Mapping[str, Any]) -> Self:
         return cls(
             name=secret["name"],
             net=secret["net"],
+            did=secret["did"],
+            number=secret["number"],
             tx=SigningKey.from_seed(base64url.decode(secret["tx"])),
             cosign=SigningKey.from_seed(base64url.decode(secret["cosign"])),
             tls_key=secret["tls_key"].encode(),
             tls_cert=base64url.decode(secret["tls_cert"]),
             seal=base64url.decode(secret["seal"]),
+            storage=base64url.decode(secret["storage"]),
+            old_seals=tuple(base64url.decode(seal) for seal in secret["old_seals"]),
         )
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a node's keys are not serialised; save them to an encrypted file")
+
+
+def encode_sets(sets: Iterable[NodeKeys]) -> bytes:
+    """Return sets of keys as a key file holds them, for that encrypted file and nothing else."""
+    return canonical.encode({"sets": [keys._secret() for keys in sets]})
+
+
+def load_sets(path: Path, passphrase: str) -> tuple[NodeKeys, ...]:
+    """Read all sets of a key file; at least one.
+
+    Raises:
+        KeyFileExposed, KeyFileDamaged, WrongPassphrase: see ``exchange.keyfile.read``.
+    """
+    return tuple(NodeKeys._of(secret) for secret in _read_sets(path, passphrase))
 
 
 def seal_to(public: bytes, plaintext: bytes, context: bytes) -> bytes:
@@ -238,53 +272,13 @@ def seal_to(public: bytes, plaintext: bytes, context: bytes) -> bytes:
     return bytes(SealedBox(PublicKey(public)).encrypt(_bind(context) + plaintext))
 
 
+def _read_sets(path: Path, passphrase: str) -> list[Mapping[str, Any]]:
+    try:
+        sets: list[Mapping[str, Any]] = json.loads(keyfile.read(path, passphrase))["sets"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise KeyFileDamaged(f"expected a node's keys in {path.name}, got something else") from exc
+    return sets
+
+
 def _bind(context: bytes) -> bytes:
     return hashlib.sha256(_SEAL_DOMAIN + context).digest()
-
-
-def _derive(passphrase: str, salt: bytes, cost: Cost) -> tuple[bytes, str]:
-    """Return the key of the box, and a value that tells a wrong passphrase from a damaged file."""
-    derived: bytes = nacl.pwhash.argon2id.kdf(
-        64, passphrase.encode(), salt, opslimit=cost.passes, memlimit=cost.memory
-    )
-    return derived[:32], hashlib.sha256(_CHECK_DOMAIN + derived[32:]).hexdigest()
-
-
-def _parse(raw: bytes, path: Path) -> tuple[bytes, Cost, str, bytes]:
-    try:
-        document = json.loads(raw)
-        cost = Cost(document["passes"], document["memory"])
-        parts = base64url.decode(document["salt"]), cost, document["check"], base64url.decode(document["box"])
-        known = (document["v"], document["kdf"]) == (_VERSION, "argon2id13")
-        sound = known and 0 < cost.passes <= 64 and 8192 <= cost.memory <= _LARGEST_MEMORY
-    except (ValueError, KeyError, TypeError) as exc:
-        raise KeyFileDamaged(f"expected a key file, got something else in {path.name}") from exc
-    if not sound or not isinstance(parts[2], str) or len(parts[0]) != nacl.pwhash.argon2id.SALTBYTES:
-        raise KeyFileDamaged(f"expected a key file of version {_VERSION}, got another in {path.name}")
-    return parts
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(unfinished, path)  # unlike a rename, it does not replace
-    except FileExistsError as exc:
-        raise Conflict(f"expected no file at {path.name}, there is one already") from exc
-    finally:
-        unfinished.unlink()
-
-
-def _read_private(path: Path) -> bytes:
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise KeyFileExposed(f"expected mode 0600 for {path.name}, got {mode:04o}")
-        return path.read_bytes()
-    except FileNotFoundError as exc:
-        raise KeyFileDamaged(f"expected a key file at {path.name}, there is none") from exc

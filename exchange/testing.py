@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from exchange.config import hub_settings, node_settings
+from exchange.config import amend, hub_settings, node_settings
 from exchange.hub import setup as hub_setup
 from exchange.hub.daemon import Hub
 from exchange.hub.files import KEYS_FILE as HUB_KEYS_FILE
 from exchange.identity import Cost, NodeKeys
+from exchange.keyring import KeyRingFile
 from exchange.local.processes import free_ports
 from exchange.node import setup as node_setup
 from exchange.node.daemon import Node
@@ -42,6 +43,7 @@ class ConsortiumInProcess:
         root: an empty folder; ``root/hub`` and ``root/<name>`` become data directories. names: the members;
         one called ``regulator`` gets that role. sources: folders from which nodes may read data. options:
         further arguments for ``Node`` by member name, such as ``clock``, ``observer`` or ``connect``.
+        connectors: members whose nodes get a Dataspace Protocol connector.
     """
 
     root: Path
@@ -50,6 +52,7 @@ class ConsortiumInProcess:
     options: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: Mapping[str, str] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    connectors: Sequence[str] = ()
     nodes: dict[str, Node] = field(default_factory=dict)
     profiles: dict[str, Profile] = field(default_factory=dict)
 
@@ -108,6 +111,10 @@ class ConsortiumInProcess:
             node_setup.join(
                 self.root / name, hub_url=f"https://{member_bind}", hub_record=record, genesis=genesis
             )
+        for name, port in zip(self.connectors, free_ports(len(self.connectors)), strict=True):
+            address = f"{_HOST}:{port}"
+            values = {"dataspace_bind": address, "dataspace_url": f"https://{address}"}
+            amend(self.root / name, values)
 
     def open_hub(self) -> Hub:
         """The hub of ``root/hub``, not started."""
@@ -118,7 +125,7 @@ class ConsortiumInProcess:
     def open_node(self, name: str) -> Node:
         """The node of ``root/<name>``, not started."""
         directory = self.root / name
-        keys = NodeKeys.load(directory / node_setup.KEYS_FILE, _PASSPHRASE)
+        keys = KeyRingFile(directory / node_setup.KEYS_FILE, _PASSPHRASE)
         return Node(node_settings(directory, self.environ), keys, **self.options.get(name, {}))
 
     def client(self, name: str) -> NodeClient:

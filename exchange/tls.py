@@ -65,7 +65,14 @@ def self_signed(
         The private key (PKCS #8, PEM, not encrypted) and the certificate (DER).
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    serial = x509.random_serial_number()
+    # OpenSSL looks anchors up by subject: two certificates of one owner must not share it.
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, name[:64]),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, f"{serial:x}"),
+        ]
+    )
     names: list[x509.GeneralName] = [x509.DNSName(name)]
     names += [_general_name(host) for host in hosts if host != name]
     if uri is not None:
@@ -75,7 +82,7 @@ def self_signed(
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + LIFETIME)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -129,6 +136,7 @@ class ServerContext(ssl.SSLContext):
     """
 
     _trusted: Trusted | None
+    _admits_strangers: bool
     _anchors: set[bytes]
 
     def refresh(self) -> None:
@@ -144,7 +152,7 @@ class ServerContext(ssl.SSLContext):
                 _log.warning("a member's recorded TLS certificate cannot be read; it cannot connect")
 
     def verified_peer(self, connection: ssl.SSLSocket) -> bytes | None:
-        """Return the DER certificate of the caller, or None where callers need none.
+        """Return the DER certificate of the caller, or None where callers need none and it shows none.
 
         The trust anchors of a context can be added but not taken away, so the set that counts is asked here.
 
@@ -154,12 +162,16 @@ class ServerContext(ssl.SSLContext):
         if self._trusted is None:
             return None
         certificate = connection.getpeercert(binary_form=True)
+        if certificate is None and self._admits_strangers:
+            return None
         if certificate is None or certificate not in self._trusted():
             raise UntrustedPeer("expected the certificate of a current member, got another one")
         return certificate
 
 
-def server_context(key: bytes, cert: bytes, trusted: Trusted | None) -> ServerContext:
+def server_context(
+    key: bytes, cert: bytes, trusted: Trusted | None, *, admits_strangers: bool = False
+) -> ServerContext:
     """Make the context of a server.
 
     Args:
@@ -167,14 +179,16 @@ def server_context(key: bytes, cert: bytes, trusted: Trusted | None) -> ServerCo
         cert: own certificate, DER.
         trusted: returns the DER certificates that may connect; asked at every handshake and request, so it
             must be cheap. None: any caller may connect and shows no certificate.
+        admits_strangers: a caller that shows no certificate may connect too; what it may do is for the
+            application to say. A certificate that is shown must be a trusted one all the same.
     """
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0  # a resumed session would skip the look at the caller's certificate
     _load_key(context, key, cert)
-    context._trusted, context._anchors = trusted, set()
+    context._trusted, context._anchors, context._admits_strangers = trusted, set(), admits_strangers
     if trusted is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL if admits_strangers else ssl.CERT_REQUIRED
         context.refresh()
     return context
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ledger.algorithms import Signer
 from ledger.entries import Draft, Entry
 from ledger.errors import InvalidBatch, InvalidSignature, MalformedEntry, Refusal, SealAhead
-from ledger.keys import SigningKey
 from ledger.membership import Network
 from ledger.merkle import leaf_hash
 from ledger.rules import shapes
-from ledger.state import SEAL, apply
+from ledger.state import SEAL, apply, settle
 from ledger.tables import Row, State
 from ledger.times import format_time, parse_time
 
@@ -58,8 +58,14 @@ class Head:
     prev_seal: str
     time: datetime | None
 
+    @classmethod
+    def empty(cls, carried: State | None = None) -> Head:
+        """Return where a log begins; ``carried`` is what the log of the epoch before leaves to it."""
+        return cls(carried or State(), 0, 0, "0" * 64, None)
 
-EMPTY_HEAD = Head(State(), 0, 0, "0" * 64, None)
+
+EMPTY_HEAD = Head.empty()
+"""Where a network's first log begins."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,18 @@ class Batch:
         """All bytes of the batch, the seal last."""
         return [*(entry.raw for entry in self.entries), self.seal.raw]
 
+    @property
+    def time(self) -> int:
+        """The seal's time, in Unix seconds."""
+        return int(parse_time(self.seal.body["time"]).timestamp())
+
 
 def seal_batch(
     head: Head,
     entries: Sequence[Entry],
     *,
     time: datetime,
-    key: SigningKey,
+    key: Signer,
     reference: str,
     seen: Seen,
 ) -> Batch:
@@ -175,7 +186,7 @@ def _execute(
     head: Head, entries: Sequence[Entry], time: datetime, seen: Seen
 ) -> tuple[State, tuple[str | None, ...]]:
     known = set(seen(frozenset(entry.txid for entry in entries)))
-    state = head.state
+    state = settle(head.state, head.size)
     codes: list[str | None] = []
     for position, entry in enumerate(entries):
         index = head.size + position
@@ -195,7 +206,7 @@ def _execute(
 
 def _network(state: State, head: Head, codes: Sequence[str | None]) -> Network:
     network = Network.of(state)
-    if network is None or (head.size == 0 and len(codes) != 1):
+    if network is None or (head.size == 0 and tuple(codes) != (None,)):
         code = codes[0] if codes else None
         raise InvalidBatch("batch", head.size, "a valid genesis alone in the first batch", code or "none")
     return network
@@ -204,6 +215,7 @@ def _network(state: State, head: Head, codes: Sequence[str | None]) -> Network:
 def _seal_draft(
     head: Head, state: State, codes: Sequence[str | None], network: Network, time: str, reference: str
 ) -> Draft:
+    before = Network.of(head.state) or network  # the engine that orders a batch is not one it switches to
     body = {
         "height": head.height,
         "first": head.size,
@@ -211,7 +223,7 @@ def _seal_draft(
         "refused": [[head.size + i, code] for i, code in enumerate(codes) if code is not None],
         "state": state.root().hex(),
         "prev_seal": head.prev_seal,
-        "engine": {"kind": network.engine, "ref": reference},
+        "engine": {"kind": before.engine, "ref": reference},
         "time": time,
     }
     return Draft(network.name, SEAL, network.hub_did, body, exp=time, seq=f"seal-{head.height}")

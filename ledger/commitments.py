@@ -9,13 +9,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from dataclasses import dataclass, field
 
 from ledger.errors import CommitmentMismatch
 
-__all__ = ["SALT_SIZE", "check", "commit"]
+__all__ = ["SALT_SIZE", "Opening", "check", "commit"]
 
 SALT_SIZE = 32
 _PREFIX = b"\x02"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What opens a commitment: the payload and its 32-byte salt. Its ``repr`` shows neither."""
+
+    payload: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
 
 
 def commit(payload: bytes, salt: bytes | None = None) -> tuple[str, bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable
 
 from ledger.checkpoints import verify_cosignature
@@ -10,11 +12,14 @@ from ledger.membership import Electorates
 from ledger.notes import Note, NoteSignature
 from ledger.store import LedgerStore
 
-__all__ = ["Cosigning"]
+__all__ = ["Cosigning", "Target"]
+
+_HOLD_S = 1.0
+"""How long readers are sent to one checkpoint before another takes its place."""
 
 
 class Cosigning:
-    """The cosignatures of one log and the largest final size. Not thread-safe: the owner holds a lock.
+    """The cosignatures of one log and the largest final size. Thread-safe; nobody waits for another's disk.
 
     Args:
         store: holds the checkpoints and the cosignatures.
@@ -26,10 +31,11 @@ class Cosigning:
 
     def __init__(self, store: LedgerStore, electorates: Electorates) -> None:
         self._store, self._electorates = store, electorates
+        self._lock = threading.Lock()
         self._lines: dict[int, dict[str, NoteSignature]] = {}
         self._final_size = 0
         for size in store.cosigned_sizes():
-            self._load(size)
+            self._lines[size] = self._load(size)
             if self._is_final(size):
                 self._final_size = size
                 break
@@ -41,9 +47,12 @@ class Cosigning:
 
     def on(self, size: int) -> list[NoteSignature]:
         """Return the cosignatures on the checkpoint of ``size``, by key name."""
-        if size not in self._lines:
-            self._load(size)
-        lines = self._lines[size]
+        with self._lock:
+            lines = self._lines.get(size)
+        if lines is None:
+            loaded = self._load(size)
+            with self._lock:
+                lines = self._lines.setdefault(size, loaded)
         return [lines[name] for name in sorted(lines)]
 
     def add(self, size: int, text: str, signatures: Iterable[NoteSignature]) -> int:
@@ -66,26 +75,27 @@ class Cosigning:
         if not new:
             return 0
         self._store.add_cosignatures(size, [(name, line.encode()) for name, line in new.items()])
-        self._lines[size] = lines | new
-        if size > self._final_size and self._is_final(size):
-            self._final_size = size
-            for older in [other for other in self._lines if other < size]:
-                del self._lines[older]
+        with self._lock:
+            self._lines[size] = self._lines.get(size, lines) | new
+            if size > self._final_size and self._is_final(size):
+                self._final_size = size
+                for older in [other for other in self._lines if other < size]:
+                    del self._lines[older]
         return len(new)
 
     def _is_final(self, size: int) -> bool:
-        electorate = self._electorates.at(size)
-        return len(self._lines[size]) >= electorate.quorum and bool(electorate.vkeys)
+        electorate, names = self._electorates.at(size), self._lines[size].keys()
+        return electorate.is_final(vkey for vkey in electorate.vkeys if vkey.name in names)
 
-    def _load(self, size: int) -> None:
+    def _load(self, size: int) -> dict[str, NoteSignature]:
         where = f"ledger_cosignatures at size {size}"
         stored = self._store.cosignatures(size)
         raw = self._store.checkpoint(size) if stored else None
-        self._lines[size] = {}
+        found: dict[str, NoteSignature] = {}
         if raw is None:
             if stored:
                 raise StoreCorrupt(f"{where}: expected a checkpoint of this size, found none")
-            return
+            return found
         vkeys = {vkey.name: vkey for vkey in self._electorates.at(size).vkeys}
         try:
             text = Note.parse(raw).text
@@ -94,6 +104,48 @@ class Cosigning:
                 if name not in vkeys:
                     raise StoreCorrupt(f"{where}: expected a member's name")
                 verify_cosignature(text, signature, vkeys[name])
-                self._lines[size][name] = signature
+                found[name] = signature
         except (MalformedNote, UnverifiedNote) as exc:
             raise StoreCorrupt(f"{where}: {exc}") from exc
+        return found
+
+
+class Target:
+    """The checkpoint that members are cosigning now. Not thread-safe: the owner holds a lock.
+
+    While a log grows, each member would otherwise cosign another size, and none would gather a quorum.
+    """
+
+    def __init__(self) -> None:
+        self._target: tuple[int, float] | None = None
+
+    def aim(self, newest: int, final_size: int) -> None:
+        """Let all readers cosign the newest checkpoint, until it is final or a second has passed.
+
+        Nobody is beyond the newest one, so everybody can still be led to it.
+        """
+        now = time.monotonic()
+        if self._target is not None:
+            target, since = self._target
+            if target > final_size and now - since < _HOLD_S:
+                return
+        self._target = (newest, now)
+
+    def next_for(self, known: tuple[int, int], newest: int, cosigning: Cosigning) -> int | None:
+        """Choose the checkpoint for a reader; None if it knows everything.
+
+        Args:
+            known: the size the reader has, and how many cosignatures it knows on it.
+            newest: the log's size.
+            cosigning: the cosignatures there are.
+        """
+        size, cosignatures = known
+        final = cosigning.final_size
+        if final > size or (final == size and len(cosigning.on(size)) > cosignatures):
+            return final
+        self.aim(newest, final)
+        if self._target is not None and self._target[0] > max(size, final):
+            return self._target[0]
+        if newest != size or len(cosigning.on(size)) != cosignatures:
+            return newest
+        return None

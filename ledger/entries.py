@@ -12,18 +12,18 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from ledger import base64url, canonical
+from ledger.algorithms import ALGORITHMS, EDDSA, SIGNATURE_SIZE, Signer
+from ledger.algorithms import verify as verify_signature
 from ledger.canonical import JsonValue
-from ledger.errors import MalformedEntry, NotCanonical
-from ledger.keys import SIGNATURE_SIZE, SigningKey, verify_signature
+from ledger.errors import InvalidSignature, MalformedEntry, NotCanonical
 from ledger.times import Clock, parse_time
 
-__all__ = ["ALGORITHM", "MAX_ENTRY_SIZE", "Draft", "Entry", "Signature", "new_id", "new_ulid", "subjects"]
+__all__ = ["MAX_ENTRY_SIZE", "Draft", "Entry", "Signature", "named", "new_id", "new_ulid", "subjects"]
 
-ALGORITHM = "EdDSA"
 MAX_ENTRY_SIZE = 32 * 1024
 """Product limit; the tile format would allow 65,535 bytes. Larger things go in by digest."""
 
@@ -37,16 +37,35 @@ _NAME = re.compile(r"[!-~]{1,256}")
 _SEQ = re.compile(r"[0-9A-Za-z-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
-_SUBJECT_FIELDS = ("asset", "negotiation", "agreement", "job", "proposal", "provider", "recipient")
+_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+_SUBJECT_FIELDS = (
+    "asset",
+    "negotiation",
+    "agreement",
+    "job",
+    "proposal",
+    "provider",
+    "recipient",
+    "notarization",
+    "holder",
+    "review",
+    "credential",
+    "definition",
+    "eligibility",
+    "service",
+    "model",
+)
+_STATED_FIELDS = ("consent", "subject", "controller", "asset")
 _MAX_SUBJECTS = 256
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature of an entry: key id and 64 bytes."""
+    """One signature of an entry: key id, 64 bytes, and the algorithm's name."""
 
     kid: str
     value: bytes
+    alg: str = EDDSA
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,7 @@ class Entry:
     sigs: tuple[Signature, ...]
     txid: str
     signed_bytes: bytes
+    _verified: set[tuple[str, str, bytes]] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
     def parse(cls, raw: bytes) -> Entry:
@@ -93,8 +113,10 @@ class Entry:
             parse_time(exp)
         except ValueError as exc:
             raise MalformedEntry(f"exp: {exc}") from exc
-        signed = _DOMAIN + canonical.encode(envelope)
-        return cls(
+        signed = _DOMAIN + canonical.encode_checked(envelope)
+        entry = cls.__new__(cls)
+        # A frozen dataclass sets each field by a call of its own; entries are made by the thousand.
+        entry.__dict__.update(
             raw=raw,
             v=_VERSION,
             net=_matching(envelope, "net", _NAME),
@@ -108,20 +130,40 @@ class Entry:
             sigs=sigs,
             txid=hashlib.sha256(signed).hexdigest(),
             signed_bytes=signed,
+            _verified=set(),
         )
+        return entry
 
-    def verify(self, kid: str, public: bytes) -> None:
+    def verify(self, kid: str, public: bytes, alg: str = EDDSA) -> None:
         """Check that the key ``kid`` signed this entry.
 
         Raises:
-            InvalidSignature: it did not.
+            InvalidSignature: it did not, or with another algorithm.
             MalformedEntry: no signature by that key id is attached.
+            AlgorithmUnavailable: this installation cannot check it.
+        """
+        if (kid, alg, public) in self._verified:
+            return
+        verify_signature(alg, public, self.signed_bytes, self.signature_by(kid, alg))
+        self.mark_verified(kid, public, alg)
+
+    def signature_by(self, kid: str, alg: str = EDDSA) -> bytes:
+        """Return the signature bytes of a key id.
+
+        Raises:
+            MalformedEntry: no signature by that key id is attached.
+            InvalidSignature: it was made with another algorithm.
         """
         for signature in self.sigs:
             if signature.kid == kid:
-                verify_signature(public, self.signed_bytes, signature.value)
-                return
+                if signature.alg != alg:
+                    raise InvalidSignature(f"expected a signature by {alg}")
+                return signature.value
         raise MalformedEntry("the entry has no signature by the expected key id")
+
+    def mark_verified(self, kid: str, public: bytes, alg: str = EDDSA) -> None:
+        """Remember that this signature was checked, so that nobody checks it again."""
+        self._verified.add((kid, alg, public))
 
 
 @dataclass(frozen=True)
@@ -142,9 +184,9 @@ class Draft:
         """Return what every signer signs."""
         return _DOMAIN + canonical.encode(self._envelope())
 
-    def sign(self, kid: str, key: SigningKey) -> Draft:
+    def sign(self, kid: str, key: Signer) -> Draft:
         """Return the draft with a signature by ``key`` added."""
-        return self.with_signature(Signature(kid, key.sign(self.signed_bytes())))
+        return self.with_signature(Signature(kid, key.sign(self.signed_bytes()), key.alg))
 
     def with_signature(self, signature: Signature) -> Draft:
         """Return the draft with a signature that was made elsewhere added."""
@@ -157,7 +199,7 @@ class Draft:
             MalformedEntry: the result would not parse, for instance because it is too large.
         """
         sigs = [
-            {"kid": signature.kid, "alg": ALGORITHM, "sig": base64url.encode(signature.value)}
+            {"kid": signature.kid, "alg": signature.alg, "sig": base64url.encode(signature.value)}
             for signature in self.sigs
         ]
         try:
@@ -185,7 +227,7 @@ class Draft:
 def new_ulid(clock: Clock, entropy: Callable[[int], bytes] = secrets.token_bytes) -> str:
     """Return a ULID in lower case: 48 bits of milliseconds, 80 random bits, 26 characters."""
     number = int(clock().timestamp() * 1000) << 80 | int.from_bytes(entropy(10), "big")
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join(_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10))
 
 
 def new_id(kind: str, clock: Clock, entropy: Callable[[int], bytes] = secrets.token_bytes) -> str:
@@ -195,21 +237,25 @@ def new_id(kind: str, clock: Clock, entropy: Callable[[int], bytes] = secrets.to
 
 def subjects(entry: Entry) -> frozenset[str]:
     """Return the DIDs and ids an entry names, at most 256; also for an entry that is refused."""
-    return frozenset(sorted(set(_subjects(entry)))[:_MAX_SUBJECTS])
+    return named(entry.actor, entry.body)
 
 
-def _subjects(entry: Entry) -> Iterator[str]:
-    yield entry.actor
-    body = entry.body
+def named(actor: str, body: dict[str, Any]) -> frozenset[str]:
+    """Return the ``subjects`` of an entry that is known by its actor and its body alone."""
+    return frozenset(sorted({actor, *_named_in(body)})[:_MAX_SUBJECTS])
+
+
+def _named_in(body: dict[str, Any]) -> Iterator[str]:
     agreement = body.get("agreement")
     candidates = [body.get(name) for name in _SUBJECT_FIELDS]
     candidates += _items(body.get("agreements")) + _items(body.get("parties"))
     candidates += [_at(agreement, "id")]
+    candidates += [_at(body.get("statement"), name) for name in _STATED_FIELDS]
     candidates += [_at(item, "asset") for item in _items(body.get("inputs"))]
     candidates += [_at(_at(item, "member"), "did") for item in _items(body.get("members"))]
-    candidates += [
-        _at(_at(_at(action, "enrolment"), "member"), "did") for action in _items(body.get("actions"))
-    ]
+    for action in _items(body.get("actions")):
+        candidates += [_at(_at(_at(action, "enrolment"), "member"), "did")]
+        candidates += [_at(action, "member"), _at(_at(action, "rotation"), "did")]
     for candidate in candidates:
         if isinstance(candidate, str) and _NAME.fullmatch(candidate):
             yield candidate
@@ -233,6 +279,8 @@ def _matching(envelope: dict[str, JsonValue], name: str, pattern: re.Pattern[str
 def _references(value: JsonValue) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > _MAX_REFS:
         raise MalformedEntry(f"refs: expected a list of at most {_MAX_REFS} txids")
+    if not value:
+        return ()
     if any(not isinstance(item, str) or _DIGEST.fullmatch(item) is None for item in value):
         raise MalformedEntry("refs: expected txids in lower hex")
     return tuple(cast(list[str], value))
@@ -252,9 +300,11 @@ def _signatures(value: JsonValue) -> tuple[Signature, ...]:
         raise MalformedEntry(f"sigs: expected 1 to {_MAX_SIGNATURES} signatures")
     found: dict[str, Signature] = {}
     for item in value:
-        if not isinstance(item, dict) or set(item) != {"kid", "alg", "sig"} or item["alg"] != ALGORITHM:
-            raise MalformedEntry(f"sigs: expected kid, alg {ALGORITHM} and sig")
-        kid, sig = item["kid"], item["sig"]
+        if not isinstance(item, dict) or set(item) != {"kid", "alg", "sig"}:
+            raise MalformedEntry("sigs: expected kid, alg and sig")
+        kid, alg, sig = item["kid"], item["alg"], item["sig"]
+        if not isinstance(alg, str) or alg not in ALGORITHMS:
+            raise MalformedEntry(f"sigs: expected an alg of {', '.join(ALGORITHMS)}")
         if not isinstance(kid, str) or _NAME.fullmatch(kid) is None or not isinstance(sig, str):
             raise MalformedEntry("sigs: expected a key id and base64url")
         try:
@@ -263,5 +313,5 @@ def _signatures(value: JsonValue) -> tuple[Signature, ...]:
             raise MalformedEntry(f"sigs: {exc}") from exc
         if len(value_bytes) != SIGNATURE_SIZE or kid in found:
             raise MalformedEntry(f"sigs: expected one signature of {SIGNATURE_SIZE} bytes per key id")
-        found[kid] = Signature(kid, value_bytes)
+        found[kid] = Signature(kid, value_bytes, alg)
     return tuple(found.values())

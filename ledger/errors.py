@@ -11,25 +11,35 @@ from typing import ClassVar, Literal
 Blame = Literal["caller", "peer", "operator", "nobody"]
 
 __all__ = [
+    "AlgorithmUnavailable",
     "Blame",
     "CommitmentMismatch",
     "Divergence",
+    "EngineUnusable",
     "InvalidBatch",
     "InvalidBundle",
     "InvalidConsistencyProof",
+    "InvalidEpoch",
     "InvalidInclusionProof",
+    "InvalidNotarization",
+    "InvalidPromise",
     "InvalidSignature",
+    "InvalidTimestamp",
+    "InvalidVerdict",
     "LedgerError",
     "LogClosed",
     "MalformedEntry",
     "MalformedKey",
     "MalformedNote",
+    "MalformedPolicy",
     "NotCanonical",
     "NotFinal",
+    "NotKept",
     "NotPublished",
     "OrderConflict",
     "Refusal",
     "SealAhead",
+    "SearchTooWide",
     "StaleHead",
     "StoreCorrupt",
     "StoreUnavailable",
@@ -66,6 +76,20 @@ class InvalidSignature(LedgerError):
     blame = "peer"
 
 
+class AlgorithmUnavailable(LedgerError):
+    """This installation cannot check a signature algorithm that the network allows."""
+
+    code = "ledger.algorithm-unavailable"
+    blame = "operator"
+
+
+class InvalidTimestamp(LedgerError):
+    """A time stamp is not an authority's token over the checkpoint it is shown for."""
+
+    code = "ledger.invalid-timestamp"
+    blame = "peer"
+
+
 class MalformedEntry(LedgerError):
     """Bytes are not an entry: envelope, size, encoding or signature list is wrong."""
 
@@ -99,6 +123,17 @@ class MalformedNote(LedgerError):
 
     code = "ledger.malformed-note"
     blame = "peer"
+
+
+class MalformedPolicy(LedgerError):
+    """A trust policy file does not have the stated form. ``line`` counts from 1; 0 is the file as a whole."""
+
+    code = "ledger.malformed-policy"
+    blame = "caller"
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}" if line else reason)
+        self.line, self.reason = line, reason
 
 
 class UnverifiedNote(LedgerError):
@@ -146,6 +181,13 @@ class OrderConflict(LedgerError):
     retryable = True
 
 
+class EngineUnusable(LedgerError):
+    """An order engine is not configured, or set up so that it may lose what it acknowledged."""
+
+    code = "ledger.engine-unusable"
+    blame = "operator"
+
+
 class LogClosed(LedgerError):
     """The log takes no entries: it is shutting down or its store failed."""
 
@@ -158,6 +200,13 @@ class NotPublished(LedgerError):
     """An entry, tile or checkpoint that the log has not published was asked for."""
 
     code = "ledger.not-published"
+    blame = "caller"
+
+
+class NotKept(LedgerError):
+    """Private content was asked for that is not kept here: it was erased, or never was."""
+
+    code = "ledger.not-kept"
     blame = "caller"
 
 
@@ -216,3 +265,46 @@ class InvalidBundle(LedgerError):
     def __init__(self, member: str, reason: str) -> None:
         super().__init__(f"{member}: {reason}")
         self.member, self.reason = member, reason
+
+
+class InvalidEpoch(LedgerError):
+    """A new log epoch does not follow from the log before, or from this copy of it."""
+
+    code = "ledger.invalid-epoch"
+    blame = "peer"
+
+
+class InvalidNotarization(LedgerError):
+    """A notarization proof does not show its document on the ledger. ``field`` names what does not hold."""
+
+    code = "ledger.invalid-notarization"
+    blame = "peer"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field, self.reason = field, reason
+
+
+class InvalidVerdict(LedgerError):
+    """A verdict is not what a member found and signed. ``field`` names what does not hold."""
+
+    code = "ledger.invalid-verdict"
+    blame = "peer"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field, self.reason = field, reason
+
+
+class InvalidPromise(LedgerError):
+    """A promise is not the hub's, or evidence does not show that one was broken."""
+
+    code = "ledger.invalid-promise"
+    blame = "peer"
+
+
+class SearchTooWide(LedgerError):
+    """A search without a type meets more entry types than it can merge."""
+
+    code = "ledger.search-too-wide"
+    blame = "caller"

@@ -40,6 +40,7 @@ class SigningKey:
     seed: bytes = field(repr=False)
     public: bytes
     _secret: bytes = field(repr=False, compare=False)
+    alg = "EdDSA"
 
     @classmethod
     def generate(cls) -> SigningKey:

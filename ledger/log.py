@@ -12,19 +12,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
 
 from sqlalchemy import Connection
 
-from ledger import notes
+from ledger.algorithms import Signer
 from ledger.batches import Batch, Head, seal_batch, split_batches, verify_batch
-from ledger.checkpoints import Checkpoint
-from ledger.cosigning import Cosigning
+from ledger.cosigning import Cosigning, Target
+from ledger.debts import Debts
+from ledger.engines import Engines, Order
 from ledger.entries import Entry
 from ledger.errors import (
     LedgerError,
+    MalformedEntry,
     MalformedKey,
-    NotPublished,
     Refusal,
     StaleHead,
     StoreCorrupt,
@@ -33,20 +35,19 @@ from ledger.errors import (
 from ledger.keys import SigningKey
 from ledger.membership import Network
 from ledger.merkle import Tree
-from ledger.notes import Note, NoteSignature
-from ledger.orderer import Orderer, SqlOrderer
+from ledger.notes import NoteSignature
+from ledger.publisher import Publisher, signed_checkpoint
 from ledger.replay import Loaded, load
-from ledger.sequencer import LINGER_S, Placed, Sequencer
-from ledger.state import GENESIS, SEAL, check_attributable
-from ledger.store import LedgerStore, Record, StoredHead
+from ledger.sequencer import LINGER_S, Placed, Sequencer, check_at_the_door, outcome
+from ledger.snapshots import Snapshots
+from ledger.state import settle
+from ledger.store import LedgerStore, StoredHead, records_of
 from ledger.tables import State
-from ledger.tiles import TILE_HEIGHT, TILE_WIDTH, decode_entries, encode_entries
+from ledger.tiles import TILE_WIDTH, decode_entries, encode_entries
 from ledger.times import Clock, system_clock
+from ledger.verification import Verifier
 
 __all__ = ["Log", "Placed"]
-
-_HOLD_S = 1.0
-_KEPT_BATCHES = 64
 
 
 class Log:
@@ -59,18 +60,20 @@ class Log:
         self,
         store: LedgerStore,
         log_key: SigningKey,
-        hub_key: SigningKey,
+        hub_key: Signer,
         clock: Clock,
-        orderer: Orderer,
+        engines: Engines | None,
         linger_s: float,
+        verifier: Verifier | None,
     ) -> None:
-        self._store, self._orderer = store, orderer
+        self._store, self._order = store, Order(store, engines or Engines.of(store))
         self._log_key, self._hub_key = log_key, hub_key
-        self._clock = clock
+        self._clock, self._verifier = clock, verifier or Verifier()
         self._changed = threading.Condition()
         self._closed = self._is_stale = False
-        self._target: tuple[int, float] | None = None
-        self._adopt(load(store))
+        self._target = Target()
+        self._adopt(load(store, self._verifier))
+        self._debts = Debts(store, hub_key)
         self._sequencer = Sequencer(self._process, linger_s)
 
     @classmethod
@@ -79,25 +82,30 @@ class Log:
         store: LedgerStore,
         genesis: bytes,
         log_key: SigningKey,
-        hub_key: SigningKey,
+        hub_key: Signer,
         *,
         clock: Clock = system_clock,
-        orderer: Orderer | None = None,
+        engines: Engines | None = None,
         linger_s: float = LINGER_S,
+        verifier: Verifier | None = None,
     ) -> Log:
-        """Begin a log with its genesis, in an empty store.
+        """Begin a log with its genesis, in an empty store; a later epoch's in one that holds what it carries.
 
         Raises:
-            StaleHead: the store or the order engine holds a log already.
+            StaleHead: the store holds a log already, or the order engine another one.
             InvalidBatch: the genesis is not valid.
             MalformedKey: the keys are not those that the genesis names.
+            EngineUnusable, StoreUnavailable: the genesis cannot be ordered.
         """
-        log = cls(store, log_key, hub_key, clock, orderer or SqlOrderer(store.engine), linger_s)
-        if log.size or log._orderer.head():
+        log, entry = cls(store, log_key, hub_key, clock, engines, linger_s, verifier), Entry.parse(genesis)
+        if log.size:
             raise StaleHead("expected an empty store, found a log")
-        entry = Entry.parse(genesis)
-        log._check_keys(log._seal([entry]).head.state)
-        log._sequence([entry])
+        founded = log._seal([entry], "0").head.state
+        log._check_keys(founded)
+        log._order.found(founded)
+        log._integrate_ordered(genesis)
+        if not log.size:
+            log._sequence([entry])
         log._sequencer.start()
         return log
 
@@ -106,11 +114,12 @@ class Log:
         cls,
         store: LedgerStore,
         log_key: SigningKey,
-        hub_key: SigningKey,
+        hub_key: Signer,
         *,
         clock: Clock = system_clock,
-        orderer: Orderer | None = None,
+        engines: Engines | None = None,
         linger_s: float = LINGER_S,
+        verifier: Verifier | None = None,
     ) -> Log:
         """Load a log, verify all of it, and integrate what was ordered but not stored before a crash.
 
@@ -118,12 +127,14 @@ class Log:
             StoreCorrupt: the store contradicts itself, or holds no log.
             MalformedKey: the keys are not those that the genesis names.
         """
-        log = cls(store, log_key, hub_key, clock, orderer or SqlOrderer(store.engine), linger_s)
+        log = cls(store, log_key, hub_key, clock, engines, linger_s, verifier)
         log._integrate_ordered()
         if not log.size:
             raise StoreCorrupt("expected a log, found an empty store; create it from a genesis")
         log._check_keys(log.state)
         log._sequencer.start()
+        for entry in log._debts.due():
+            log._sequencer.submit(entry)
         return log
 
     def __enter__(self) -> Log:
@@ -140,6 +151,12 @@ class Log:
         return self._head.state
 
     @property
+    def next_state(self) -> State:
+        """The state that the next batch begins with: governance changes that are due by now are in it."""
+        head = self._head
+        return settle(head.state, head.size)
+
+    @property
     def size(self) -> int:
         """Entries, seals included."""
         return self._head.size
@@ -148,6 +165,16 @@ class Log:
     def final_size(self) -> int:
         """Entries below this index stand under a checkpoint that a quorum cosigned."""
         return self._cosigning.final_size
+
+    @property
+    def height(self) -> int:
+        """Batches, each with its seal."""
+        return self._head.height
+
+    @property
+    def pending(self) -> int:
+        """Entries that were taken and are not durable yet."""
+        return self._sequencer.pending
 
     @property
     def genesis(self) -> bytes:
@@ -166,11 +193,52 @@ class Log:
             Refusal: refused at the door; it is not in the log.
             LogClosed, StoreUnavailable, OrderConflict: not sequenced; submitting again is safe.
         """
+        placed = self.submit_many([raw])[0]
+        if isinstance(placed, LedgerError):
+            raise placed
+        return placed
+
+    def submit_many(self, raws: Sequence[bytes]) -> list[Placed | LedgerError]:
+        """Have entries sequenced in this order, as far as they are new; returns when all are durable.
+
+        Returns:
+            For each what ``submit`` returns or raises.
+
+        Raises:
+            LogClosed: none is sequenced; handing all in again is safe.
+        """
+        answers: list[Placed | LedgerError | None] = [None] * len(raws)
+        parsed: dict[int, Entry] = {}
+        for position, raw in enumerate(raws):
+            try:
+                parsed[position] = Entry.parse(raw)
+            except MalformedEntry as exc:
+                answers[position] = exc
+        state = self.next_state
+        self._verifier.mark(state, list(parsed.values()))
+        for position, entry in list(parsed.items()):
+            try:
+                check_at_the_door(state, entry)
+            except LedgerError as exc:
+                answers[position] = exc
+                del parsed[position]
+        waiting = self._sequencer.submit_many(list(parsed.values()))
+        for position, placed in zip(parsed, waiting, strict=True):
+            answers[position] = placed if isinstance(placed, Refusal) else outcome(placed)
+        return [answer for answer in answers if answer is not None]
+
+    def promise(self, raw: bytes) -> bytes:
+        """Promise durably that an entry will be in the log soon, and see to it; see ``ledger.promises``.
+
+        Raises:
+            MalformedEntry, Refusal: refused at the door; nothing is promised.
+            LogClosed, StoreUnavailable: asking again is safe, and returns the same promise.
+        """
         entry = Entry.parse(raw)
-        if entry.type in (SEAL, GENESIS):
-            raise Refusal("entry.not-permitted", f"a {entry.type} is not submitted")
-        check_attributable(self.state, entry)
-        return self._sequencer.submit(entry)
+        check_at_the_door(self.next_state, entry)
+        promise = self._debts.promise(self.state, entry, self._now())
+        self._sequencer.submit(entry)
+        return promise
 
     def checkpoint(self, known: tuple[int, int] = (0, 0), wait_s: float = 0.0) -> bytes:
         """Return the checkpoint a reader should look at next, with the cosignatures on it.
@@ -187,32 +255,45 @@ class Log:
         """
         deadline = time.monotonic() + wait_s
         with self._changed:
-            while (size := self._next_for(*known)) is None:
+            while (size := self._target.next_for(known, self.size, self._cosigning)) is None:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or self._closed:
                     size = self.size
                     break
                 self._changed.wait(remaining)
-            note = self._note(size)
-            for line in self._cosigning.on(size):
-                note = note.with_signature(line)
-            return note.encode()
+        note = self._public.note(size)
+        for line in self._cosigning.on(size):
+            note = note.with_signature(line)
+        return note.encode()
+
+    def checkpoint_of(self, size: int) -> bytes:
+        """Return the log's checkpoint of one size, without cosignatures.
+
+        Raises:
+            NotPublished: no batch ends there.
+        """
+        return self._public.note(size).encode()
 
     def add_cosignature(self, size: int, line: str) -> None:
         """Take a member's cosignature line on the checkpoint of ``size``.
+
+        One that comes so late that the snapshot has passed it is not kept: a later checkpoint is final.
 
         Raises:
             NotPublished: no checkpoint of this size.
             MalformedNote, UnverifiedNote: not a member's valid cosignature on it.
         """
         signature = NoteSignature.parse(line.removesuffix("\n") + "\n")
-        with self._changed:
-            note = self._note(size)
-            if self._cosigning.add(size, note.text, [signature]):
-                self._aim(size)
+        note = self._public.note(size)
+        if size < self._electorates.since:
+            return
+        if self._cosigning.add(size, note.text, [signature]):
+            self._public.settle(self.final_size)
+            with self._changed:
+                self._target.aim(self.size, self.final_size)
                 self._changed.notify_all()
-            elif signature not in self._cosigning.on(size):
-                raise UnverifiedNote("expected the first cosignature of an active member on this checkpoint")
+        elif signature not in self._cosigning.on(size):
+            raise UnverifiedNote("expected the first cosignature of an active member on this checkpoint")
 
     def entry_bundle(self, number: int, width: int = TILE_WIDTH) -> bytes:
         """Return ``width`` entries from index ``256 * number`` on, as an entry bundle.
@@ -220,9 +301,7 @@ class Log:
         Raises:
             NotPublished: they are not all published.
         """
-        self._check_range(number, width, height=0)
-        start = number * TILE_WIDTH
-        return encode_entries(record.raw for record in self._store.records(start, start + width))
+        return self._public.entry_bundle(number, width)
 
     def tile(self, level: int, number: int, width: int = TILE_WIDTH) -> bytes:
         """Return ``width`` hashes of a tile.
@@ -230,23 +309,21 @@ class Log:
         Raises:
             NotPublished: they are not all published.
         """
-        if not 0 <= level < TILE_HEIGHT:
-            raise NotPublished(f"expected a level below {TILE_HEIGHT}")
-        height = level * TILE_HEIGHT
-        self._check_range(number, width, height=height)
-        return b"".join(self._tree.nodes(height, number * TILE_WIDTH, width))
+        return self._public.tile(level, number, width)
 
     def close(self) -> None:
         """Take no more entries, sequence those taken, stop. Safe to call twice."""
         self._sequencer.close()
         self._stop()
+        self._verifier.close()
 
     def _adopt(self, loaded: Loaded) -> None:
         with self._changed:
-            self._tree: Tree = loaded.tree
+            self._public = Publisher(self._store, loaded.tree)
             self._electorates = loaded.electorates
             self._genesis = loaded.genesis
             self._cosigning = Cosigning(self._store, loaded.electorates)
+            self._snapshots = Snapshots(self._store, loaded)
             self._head: Head = loaded.head
             self._changed.notify_all()
 
@@ -256,54 +333,24 @@ class Log:
         if named != (self._log_key.public, self._hub_key.public):
             raise MalformedKey("expected the log key and the hub's entry key that the genesis names")
 
-    def _check_range(self, number: int, width: int, *, height: int) -> None:
-        if number < 0 or not 1 <= width <= TILE_WIDTH:
-            raise NotPublished(f"expected a tile number and a width of 1 to {TILE_WIDTH}")
-        if (number * TILE_WIDTH + width) << height > self.size:
-            raise NotPublished(f"expected at most {self.size} entries")
-
-    def _note(self, size: int) -> Note:
-        raw = self._store.checkpoint(size)
-        if raw is None:
-            raise NotPublished(f"there is no checkpoint of size {size}")
-        return Note.parse(raw)
-
-    def _next_for(self, size: int, cosignatures: int) -> int | None:
-        """Choose the checkpoint for a reader; None if it knows everything."""
-        final, newest = self._cosigning.final_size, self.size
-        if final > size or (final == size and len(self._cosigning.on(size)) > cosignatures):
-            return final
-        if self._target is not None:
-            target, since = self._target
-            if target > max(size, final) and time.monotonic() - since < _HOLD_S:
-                return target
-        if newest != size or len(self._cosigning.on(size)) != cosignatures:
-            return newest
-        return None
-
-    def _aim(self, size: int) -> None:
-        """Let readers that are behind ``size`` cosign it too, until it is final or a second has passed."""
-        now = time.monotonic()
-        if self._target is not None:
-            target, since = self._target
-            if target > self._cosigning.final_size and now - since < _HOLD_S:
-                return
-        self._target = (size, now)
-
     def _process(self, entries: Sequence[Entry]) -> list[Placed | LedgerError]:
         """Sequence entries, those apart that are in the log already, and say where each one stands."""
         failure: LedgerError | None = None
+        placed: dict[str, Placed] = {}
         try:
             if self._is_stale:
                 self._reload()
+            self._debts.pay(self._sequence)
             known = self._store.known(frozenset(entry.txid for entry in entries))
             new = [entry for entry in entries if entry.txid not in known]
             if new:
-                self._sequence(new)
+                batch = self._sequence(new)
+                for position, (entry, code) in enumerate(zip(batch.entries, batch.codes, strict=True)):
+                    placed[entry.txid] = Placed(batch.first + position, entry.txid, code)
         except LedgerError as exc:
             failure = exc
             self._recover()
-        return [self._placed(entry, failure) for entry in entries]
+        return [placed.get(entry.txid) or self._placed(entry, failure) for entry in entries]
 
     def _placed(self, entry: Entry, failure: LedgerError | None) -> Placed | LedgerError:
         try:
@@ -328,7 +375,7 @@ class Log:
             return
 
     def _reload(self) -> None:
-        loaded = load(self._store)
+        loaded = load(self._store, self._verifier)
         if loaded.head.size < self.size:
             raise StoreCorrupt(
                 f"expected at least the {self.size} published entries, found {loaded.head.size}"
@@ -342,59 +389,59 @@ class Log:
             self._closed = True
             self._changed.notify_all()
 
-    def _integrate_ordered(self) -> None:
-        for height, data in self._orderer.follow(self._head.height):
-            if height != self._head.height:
-                raise StoreCorrupt(f"expected a batch at height {self._head.height}, the engine has {height}")
+    def _integrate_ordered(self, genesis: bytes | None = None) -> None:
+        for data in self._order.follow(lambda: self._head):
             for entries in split_batches(decode_entries(data), self._head.size):
+                if genesis is not None and not self.size and entries[0].raw != genesis:
+                    raise StaleHead("expected an order engine without batches, found another log's")
                 batch = verify_batch(self._head, entries, now=None, seen=self._store.known)
                 with self._store.transaction() as connection:
-                    self._integrate(connection, batch)
-                self._publish(batch)
+                    tree = self._integrate(connection, batch)
+                self._publish(batch, tree)
 
-    def _seal(self, entries: Sequence[Entry]) -> Batch:
-        head = self._head
-        now = self._clock().replace(microsecond=0)
+    def _now(self) -> datetime:
+        """The hub's time in whole seconds, but never before the last seal's."""
+        now, last = self._clock().replace(microsecond=0), self._head.time
+        return now if last is None else max(now, last)
+
+    def _seal(self, entries: Sequence[Entry], reference: str) -> Batch:
         return seal_batch(
-            head,
+            self._head,
             entries,
-            time=now if head.time is None else max(now, head.time),
+            time=self._now(),
             key=self._hub_key,
-            reference=self._orderer.reference(head.height),
-            seen=self._store.known,
+            reference=reference,
+            seen=lambda _: frozenset(),  # known entries were set apart; the store has a txid once
         )
 
-    def _sequence(self, entries: Sequence[Entry]) -> None:
-        batch = self._seal(entries)
+    def _sequence(self, entries: Sequence[Entry]) -> Batch:
         height = self._head.height
+        orderer = self._order.engine(self._head)
+        batch = self._seal(entries, orderer.reference(height))
         with self._store.transaction() as connection:
-            self._orderer.propose(height, encode_entries(batch.raws), connection)
-            self._integrate(connection, batch)
-        self._publish(batch)
-        if height % _KEPT_BATCHES == 0:
-            self._orderer.trim(height - _KEPT_BATCHES)
+            orderer.propose(height, encode_entries(batch.raws), connection)
+            tree = self._integrate(connection, batch)
+        self._publish(batch, tree)
+        self._order.trim(orderer, batch.head, self.final_size)
+        self._snapshots.advance(self.final_size)
+        return batch
 
-    def _integrate(self, connection: Connection, batch: Batch) -> None:
-        """Write a batch and its checkpoint. The tree grows first; if the transaction fails it is reloaded."""
-        old = StoredHead(self._head.size, self._tree.root().hex()) if self._head.size else None
-        codes = [*batch.codes, None]
-        records = [
-            Record.of(batch.first + position, entry, code)
-            for position, (entry, code) in enumerate(zip([*batch.entries, batch.seal], codes, strict=True))
-        ]
-        for record in records:
-            self._tree.append(record.leaf)
-        network = Network.of(batch.head.state)
-        if network is None:
-            raise StoreCorrupt("expected a network in the state, found none")
-        text = Checkpoint(network.origin, batch.head.size, self._tree.root()).encode()
-        note = Note(text, (notes.sign(text, network.origin, self._log_key),))
+    def _integrate(self, connection: Connection, batch: Batch) -> Tree:
+        """Write a batch and its checkpoint; return the tree with it."""
+        old = StoredHead(self._head.size, self._public.tree.root().hex()) if self._head.size else None
+        records = records_of(batch)
+        tree = self._public.tree.copy()
+        tree.extend(record.leaf for record in records)
+        note = signed_checkpoint(batch.head, tree.root(), self._log_key)
         self._store.append(connection, records)
         self._store.put_checkpoint(connection, batch.head.size, note.encode())
-        self._store.move_head(connection, old, StoredHead(batch.head.size, self._tree.root().hex()))
+        self._store.move_head(connection, old, StoredHead(batch.head.size, tree.root().hex()))
+        return tree
 
-    def _publish(self, batch: Batch) -> None:
+    def _publish(self, batch: Batch, tree: Tree) -> None:
+        self._snapshots.record(batch.head.size, batch.head.state)
         with self._changed:
+            self._public.publish(tree, batch.raws)
             self._electorates.record(batch.head.state, batch.head.size)
             self._genesis = self._genesis or batch.entries[0].raw
             self._head = batch.head

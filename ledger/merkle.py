@@ -1,19 +1,20 @@
 """The Merkle tree of RFC 6962, section 2.1 (the same as RFC 9162, section 2.1), with SHA-256.
 
-Pure functions for hashing and for checking proofs, and an append-only ``Tree`` that keeps every complete
-subtree so that roots and proofs of any earlier size cost a logarithmic number of hashes.
+Pure functions for hashing and for checking proofs, and an append-only ``Tree`` that keeps complete subtrees,
+so that roots and proofs of any earlier size cost a logarithmic number of hashes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from ledger.errors import InvalidConsistencyProof, InvalidInclusionProof
+from ledger.errors import InvalidConsistencyProof, InvalidInclusionProof, StoreCorrupt
 
 __all__ = [
     "EMPTY_ROOT",
     "HASH_SIZE",
+    "Leaves",
     "Tree",
     "leaf_hash",
     "node_hash",
@@ -56,57 +57,86 @@ def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
     return level[0]
 
 
-class Tree:
-    """An append-only tree of leaf hashes. Not thread-safe: the owner holds a lock."""
+Leaves = Callable[[int, int], Sequence[bytes]]
+"""Reads back the leaf hashes from an index up to another."""
 
-    def __init__(self, leaf_hashes: Iterable[bytes] = ()) -> None:
+_TILE_HEIGHT = 8
+_TILE = 1 << _TILE_HEIGHT
+_KEPT_TILES = 64
+
+
+class Tree:
+    """An append-only tree of leaf hashes. Not thread-safe: grow a ``copy`` and swap it in.
+
+    Args:
+        leaf_hashes: the first leaves.
+        leaves: reads leaf hashes back. With it, only the leaves of the last, unfinished tile of 256 stay in
+            memory, and of the nodes above only the roots of whole tiles and what is built on them: about a
+            third of a byte for each leaf. Without it, everything stays.
+    """
+
+    def __init__(self, leaf_hashes: Iterable[bytes] = (), *, leaves: Leaves | None = None) -> None:
+        self._leaves = leaves
         self._levels: list[list[bytes]] = [[]]
-        for leaf in leaf_hashes:
-            self.append(leaf)
+        self._size = 0
+        self._base = 0  # leaves and nodes below a tile's root are in memory from this leaf on
+        self._tiles: dict[int, Tree] = {}
+        self.extend(leaf_hashes)
 
     def __len__(self) -> int:
-        return len(self._levels[0])
+        return self._size
+
+    def copy(self) -> Tree:
+        """Return a tree with the same leaves that grows apart from this one."""
+        twin = Tree(leaves=self._leaves)
+        twin._levels = [level.copy() for level in self._levels]
+        twin._size, twin._base, twin._tiles = self._size, self._base, self._tiles
+        return twin
+
+    def extend(self, leaf_hashes: Iterable[bytes]) -> None:
+        """Append leaf hashes."""
+        for leaf in leaf_hashes:
+            self.append(leaf)
 
     def append(self, leaf: bytes) -> int:
         """Append a leaf hash and return its index."""
         if len(leaf) != HASH_SIZE:
             raise ValueError(f"expected a leaf hash of {HASH_SIZE} bytes, got {len(leaf)}")
-        index = len(self)
+        index = self._size
         node, height, position = leaf, 0, index
         self._levels[0].append(node)
-        while position % 2:
-            node = node_hash(self._levels[height][position - 1], node)
-            height, position = height + 1, position // 2
+        while position & 1:
+            node = node_hash(self._levels[height][-2], node)
+            height, position = height + 1, position >> 1
             if height == len(self._levels):
                 self._levels.append([])
             self._levels[height].append(node)
+        self._size += 1
+        if self._leaves is not None and self._size % _TILE == 0:
+            self._base = self._size
+            for level in self._levels[:_TILE_HEIGHT]:
+                level.clear()
         return index
-
-    def truncate(self, size: int) -> None:
-        """Forget all leaves from index ``size`` on."""
-        self._known(size)
-        for height, level in enumerate(self._levels):
-            del level[size >> height :]
 
     def root(self, size: int | None = None) -> bytes:
         """Return the root of the first ``size`` leaves; of all by default."""
-        size = self._known(len(self) if size is None else size)
+        size = self._known(self._size if size is None else size)
         return self._hash(0, size) if size else EMPTY_ROOT
 
     def leaf(self, index: int) -> bytes:
         """Return the leaf hash at ``index``."""
-        return self._levels[0][index]
+        return self._node(0, index)
 
     def nodes(self, height: int, start: int, count: int) -> list[bytes]:
         """Return ``count`` roots of complete subtrees of ``2**height`` leaves, from number ``start``."""
-        found = self._levels[height][start : start + count] if height < len(self._levels) else []
-        if len(found) != count:
-            raise ValueError(f"expected {count} nodes at height {height}, the tree has {len(found)}")
-        return found
+        complete = self._size >> height
+        if not 0 <= start <= start + count <= complete:
+            raise ValueError(f"expected {count} nodes at height {height}, the tree has {complete}")
+        return [self._node(height, number) for number in range(start, start + count)]
 
     def inclusion_proof(self, index: int, size: int | None = None) -> list[bytes]:
         """Return the audit path of leaf ``index`` in the tree of ``size`` leaves (RFC 6962, 2.1.1)."""
-        size = self._known(len(self) if size is None else size)
+        size = self._known(self._size if size is None else size)
         if not 0 <= index < size:
             raise ValueError(f"expected an index below {size}, got {index}")
         path: list[bytes] = []
@@ -123,7 +153,7 @@ class Tree:
 
     def consistency_proof(self, old: int, new: int | None = None) -> list[bytes]:
         """Prove that the tree of ``old`` leaves is a prefix of that of ``new`` (RFC 6962, 2.1.2)."""
-        new = self._known(len(self) if new is None else new)
+        new = self._known(self._size if new is None else new)
         if not 0 <= old <= new:
             raise ValueError(f"expected an old size of at most {new}, got {old}")
         if old in (0, new):
@@ -143,16 +173,40 @@ class Tree:
         return path[::-1]
 
     def _known(self, size: int) -> int:
-        if not 0 <= size <= len(self):
-            raise ValueError(f"expected a size of at most {len(self)}, got {size}")
+        if not 0 <= size <= self._size:
+            raise ValueError(f"expected a size of at most {self._size}, got {size}")
         return size
+
+    def _node(self, height: int, number: int) -> bytes:
+        """Root of the complete subtree ``number`` of ``2**height`` leaves."""
+        if height >= _TILE_HEIGHT:
+            return self._levels[height][number]
+        forgotten = self._base >> height
+        if number >= forgotten:
+            return self._levels[height][number - forgotten]
+        tile = number << height >> _TILE_HEIGHT
+        return self._tile(tile)._levels[height][number - (tile << _TILE_HEIGHT >> height)]
+
+    def _tile(self, number: int) -> Tree:
+        found = self._tiles.get(number)
+        if found is None:
+            read = self._leaves(number * _TILE, (number + 1) * _TILE) if self._leaves else ()
+            found = Tree(read)
+            if len(found) != _TILE or found.root() != self._levels[_TILE_HEIGHT][number]:
+                raise StoreCorrupt(
+                    f"the leaf hashes of tile {number} are not those that the tree was built of"
+                )
+            if len(self._tiles) >= _KEPT_TILES:
+                self._tiles.clear()
+            self._tiles[number] = found
+        return found
 
     def _hash(self, start: int, stop: int) -> bytes:
         """Hash of leaves ``start`` to ``stop``, where ``start`` is aligned as in the definition."""
         count = stop - start
         if count & (count - 1) == 0:
             height = count.bit_length() - 1
-            return self._levels[height][start >> height]
+            return self._node(height, start >> height)
         middle = start + _split(count)
         return node_hash(self._hash(start, middle), self._hash(middle, stop))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-__all__ = ["Clock", "format_time", "parse_time", "system_clock"]
+__all__ = ["Clock", "format_time", "parse_time", "show_time", "system_clock"]
 
 Clock = Callable[[], datetime]
 """Returns the present time, aware, in UTC."""
@@ -32,4 +32,12 @@ def parse_time(text: str) -> datetime:
     """
     if _TIME.fullmatch(text) is None:
         raise ValueError("expected a time like 2026-11-23T10:00:00Z")
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
+
+
+def show_time(seconds: int) -> str:
+    """Write a Unix time that somebody stated: like ``format_time``, or ``N s`` if no calendar has it."""
+    try:
+        return format_time(datetime.fromtimestamp(seconds, UTC))
+    except (OverflowError, OSError, ValueError):
+        return f"{seconds} s"

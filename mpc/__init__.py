@@ -1,9 +1,7 @@
 """Secure computation between parties that keep their rows: protocols, and what they are built from.
 
-Two protocols exist: `mpc.psi.ecdh`, a two-party intersection of which both parties learn the result, and
-`mpc.stats.group_sums`, per-group sums of one party's measures over the other's groups, as shares. `PROTOCOLS`
-lists their descriptors: adversary, what each role learns, cost and source; `docs/protocols.md` says the same
-at length.
+`PROTOCOLS` lists the descriptors of the protocols: what each computes, adversary, what each role learns, cost
+and source; `docs/protocols.md` says the same at length.
 
 Not here: sockets, sessions, jobs, approvals, sealing. The exchange brings a `Channel` between two
 authenticated parties, with a session identifier that is never used twice, and discards everything of a run
@@ -15,12 +13,20 @@ the protocol (semi-honest). Not trusted: the network, and anything in a message 
 
 from typing import Final
 
+from mpc import replicated
+from mpc.aggregation import secagg
 from mpc.channel import Channel, ChannelStats
+from mpc.circuit_psi import protocol as circuit_psi
+from mpc.engines import rr22, shares
 from mpc.errors import MpcError, ProtocolAbort
-from mpc.psi import ecdh
+from mpc.he import scoring, sums
+from mpc.over_threshold import protocol as over_threshold
+from mpc.pir import keyword
+from mpc.psi import cardinality, ecdh, unbalanced
+from mpc.psi_many import protocol as psi_many
 from mpc.randomness import Randomness, SystemRandomness
 from mpc.spec import Adversary, ProtocolSpec
-from mpc.stats import group_sums
+from mpc.stats import group_sums, joint
 
 __all__ = [
     "PROTOCOLS",
@@ -34,4 +40,21 @@ __all__ = [
     "SystemRandomness",
 ]
 
-PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (ecdh.SPEC, group_sums.SPEC)
+PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
+    secagg.SPEC,
+    cardinality.SPEC,
+    ecdh.SPEC,
+    psi_many.SPEC,
+    over_threshold.SPEC,
+    circuit_psi.SPEC,
+    rr22.SPEC,
+    keyword.SPEC,
+    replicated.SPEC,
+    shares.ABY3,
+    shares.CHEETAH,
+    group_sums.SPEC,
+    joint.SPEC,
+    scoring.SPEC,
+    sums.SPEC,
+    unbalanced.SPEC,
+)

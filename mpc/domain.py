@@ -23,6 +23,18 @@ class Usage(StrEnum):
     BASE_OT_KEY = "base-ot-key"
     OT_CORRELATION_KEY = "ot-correlation-key"
     TRANSCRIPT = "transcript"
+    PIR_CHECKSUM = "pir-checksum"
+    PIR_MATRIX = "pir-matrix"
+    AGGREGATION_MASK = "aggregation-mask"
+    AGGREGATION_SEALING = "aggregation-sealing"
+    AGGREGATION_COMMITMENT = "aggregation-commitment"
+    ITEM_TAG = "item-tag"
+    CELL_KEY = "cell-key"
+    REPLICATED_KEY = "replicated-key"
+    HINT_POSITION = "hint-position"
+    ZERO_SHARE = "zero-share"
+    ENGINE_FRAME = "engine-frame"
+    MODEL_DIGEST = "model-digest"
 
 
 def separation_tag(protocol: str, version: int, usage: Usage, session: bytes) -> bytes:

@@ -6,6 +6,7 @@ a key or a row value, so they may be logged and shown.
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal
 
 Blame = Literal["caller", "peer", "operator", "nobody"]
@@ -14,15 +15,27 @@ __all__ = [
     "Blame",
     "ChannelBroken",
     "CohortTooSmall",
+    "CorruptAnswer",
+    "CorruptHint",
     "DuplicateItems",
+    "EngineAbsent",
+    "EngineFailed",
+    "EngineRefused",
+    "EnginesDisagree",
     "InputsDisagree",
     "InvalidInput",
+    "InvalidProof",
     "MalformedMessage",
+    "ModelsDisagree",
     "MpcError",
     "PeerAborted",
     "ProtocolAbort",
+    "ResultSizeRefused",
     "SecretNotSerialisable",
     "SharesDisagree",
+    "StaleVersion",
+    "SurvivorsDisagree",
+    "TooFewParties",
     "TranscriptMismatch",
     "UnexpectedMessage",
     "ValueOutOfRange",
@@ -98,6 +111,39 @@ class CohortTooSmall(ProtocolAbort):
         self.min_cohort, self.cohorts = min_cohort, cohorts
 
 
+class TooFewParties(ProtocolAbort):
+    """So many parties dropped out that those left may not put the sum together."""
+
+    code = "mpc.too-few-parties"
+    blame = "nobody"
+
+    def __init__(self, threshold: int, left: int) -> None:
+        super().__init__(f"expected at least {threshold} parties to stay, {left} are left")
+        self.threshold, self.left = threshold, left
+
+
+class SurvivorsDisagree(ProtocolAbort):
+    """The aggregator told two parties different lists of those that are left."""
+
+    code = "mpc.survivors-disagree"
+
+
+class ModelsDisagree(ProtocolAbort):
+    """The aggregator sent two parties different models, or told them different lists of those in a round."""
+
+    code = "mpc.models-disagree"
+
+
+class ResultSizeRefused(ProtocolAbort):
+    """The size of a result is outside the limits of one party. Which limit, and the size, stay unsaid."""
+
+    code = "mpc.result-size-refused"
+    blame = "nobody"
+
+    def __init__(self) -> None:
+        super().__init__("the size of the result is outside the limits of this party")
+
+
 class ChannelBroken(MpcError):
     """The channel to the other party closed or did not answer in time."""
 
@@ -128,6 +174,43 @@ class ValueOutOfRange(InvalidInput):
     code = "mpc.value-out-of-range"
 
 
+class EngineAbsent(MpcError):
+    """An engine that a run needs is not installed here, or does not start. ``install`` adds it."""
+
+    code = "mpc.engine-absent"
+    blame = "operator"
+
+    def __init__(self, engine: str, install: str) -> None:
+        super().__init__(f"the engine {engine} is not installed here; install it with: {install}")
+        self.engine, self.install = engine, install
+
+
+class EngineRefused(MpcError):
+    """An engine was asked for something it must not or cannot do with these inputs."""
+
+    code = "mpc.engine-refused"
+    blame = "caller"
+
+
+class EnginesDisagree(ProtocolAbort):
+    """The parties have different versions of an engine, or ask it for different things."""
+
+    code = "mpc.engines-disagree"
+    blame = "nobody"
+
+    def __init__(self, expected: str, actual: str) -> None:
+        shown = actual if re.fullmatch(r"[\w .+/-]{1,64}", actual, re.ASCII) else "another form"
+        super().__init__(f"own engine: {expected}; the other party's: {shown}")
+        self.expected, self.actual = expected, shown
+
+
+class EngineFailed(MpcError):
+    """An engine's process ended without a result, or with one that does not fit."""
+
+    code = "mpc.engine-failed"
+    blame = "operator"
+
+
 class SharesDisagree(MpcError):
     """Two sets of shares do not belong to one sharing."""
 
@@ -140,3 +223,34 @@ class SecretNotSerialisable(MpcError, TypeError):
 
     code = "mpc.secret-not-serialisable"
     blame = "caller"
+
+
+class InvalidProof(ProtocolAbort):
+    """A proof does not show that the stated public key evaluated the batch."""
+
+    code = "mpc.invalid-proof"
+
+
+class StaleVersion(ProtocolAbort):
+    """A query is for another version of the list than the one served; ``number`` is the one served."""
+
+    code = "mpc.stale-version"
+    blame = "caller"
+    retryable = True
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"the query names another version of the list than {number}, which is served")
+        self.number = number
+
+
+class CorruptAnswer(ProtocolAbort):
+    """An answer decodes to a bin whose checksum is wrong: another matrix or hint, or damage on the way."""
+
+    code = "mpc.corrupt-answer"
+
+
+class CorruptHint(MpcError):
+    """A hint, stash or delta is not the one that the manifest names."""
+
+    code = "mpc.corrupt-hint"
+    blame = "peer"

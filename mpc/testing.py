@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from mpc.channel import Channel, ChannelStats
 from mpc.errors import ChannelBroken, PeerAborted, UnexpectedMessage
+from mpc.mesh import Mesh
 
-__all__ = ["DeterministicRandomness", "MemoryChannel", "Tap", "channel_pair", "outcomes", "run_pair"]
+__all__ = [
+    "DeterministicRandomness",
+    "MemoryChannel",
+    "Tap",
+    "channel_pair",
+    "mesh_of",
+    "mesh_outcomes",
+    "outcomes",
+    "run_mesh",
+    "run_pair",
+]
 
 Tap = Callable[[str, str, bytes], bytes | None]
 """Called as ``tap(direction, label, payload)`` for each message, direction ``"0->1"`` or ``"1->0"``.
@@ -143,6 +154,67 @@ def run_pair(
             "a protocol run failed", [end for end in (one, two) if isinstance(end, Exception)]
         )
     return one, two
+
+
+def mesh_of(
+    size: int,
+    session: bytes = b"test session of many",
+    *,
+    tap: Callable[[int, int, str, bytes], bytes | None] | None = None,
+    timeout_s: float = 20.0,
+) -> list[Mesh]:
+    """Make the meshes of ``size`` parties in memory, by rank; ``tap(sender, receiver, label, payload)``."""
+    channels: list[dict[int, MemoryChannel]] = [{} for _ in range(size)]
+    for low in range(size):
+        for high in range(low + 1, size):
+            pair_tap = None if tap is None else _between(low, high, tap)
+            pair = channel_pair(b"%d-%d %s" % (low, high, session), tap=pair_tap, timeout_s=timeout_s)
+            channels[low][high], channels[high][low] = pair
+    return [Mesh(rank, session, channels[rank]) for rank in range(size)]
+
+
+def mesh_outcomes(
+    roles: Sequence[Callable[[Mesh], First]], meshes: Sequence[Mesh] | None = None
+) -> list[First | Exception]:
+    """Run one role a rank to their ends, each in a thread, and return what each returned or raised."""
+    ends = list(meshes or mesh_of(len(roles)))
+    ended: dict[int, First | Exception] = {}
+
+    def play(rank: int) -> None:
+        ended[rank] = _play_in(roles[rank], ends[rank])
+
+    threads = [threading.Thread(target=play, args=(rank,), daemon=True) for rank in range(len(roles))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [ended[rank] for rank in range(len(roles))]
+
+
+def run_mesh(roles: Sequence[Callable[[Mesh], First]], meshes: Sequence[Mesh] | None = None) -> list[First]:
+    """Run one role a rank to their ends and return all outputs, by rank.
+
+    Raises:
+        ExceptionGroup: one or more roles raised; holds each role's exception.
+    """
+    ended = mesh_outcomes(roles, meshes)
+    raised = [end for end in ended if isinstance(end, Exception)]
+    if raised:
+        raise ExceptionGroup("a protocol run failed", raised)
+    return [end for end in ended if not isinstance(end, Exception)]
+
+
+def _between(low: int, high: int, tap: Callable[[int, int, str, bytes], bytes | None]) -> Tap:
+    ends = {"0->1": (low, high), "1->0": (high, low)}
+    return lambda direction, label, payload: tap(*ends[direction], label, payload)
+
+
+def _play_in(role: Callable[[Mesh], First], mesh: Mesh) -> First | Exception:
+    try:
+        return role(mesh)
+    except Exception as error:  # noqa: BLE001  # the caller of mesh_outcomes() gets it
+        mesh.abort(getattr(error, "code", "mpc.error"))
+        return error
 
 
 def _play(role: Callable[[Channel], First], channel: Channel) -> First | Exception:

@@ -4,13 +4,13 @@ A request may name several columns, techniques or output types; a constraint on 
 holds for each and unsatisfied when it holds for none. In between it is partly satisfied, which is not
 enough for a permission and enough for a prohibition. Constraints are joined by Kleene's three-valued logic,
 in which partly satisfied counts as unknown.
+
+A constraint is read once, into a function of the facts; a policy is met by many requests.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,144 +18,126 @@ from policies import purposes
 from policies.odrl import Constraint, LogicalConstraint
 from policies.report import ConstraintReport, SatisfactionState
 from policies.sentences import Finding
-from policies.vocabulary import OPERANDS, Operator, ValueKind
+from policies.values import bound_of, predicate, uses_within, values_of
+from policies.vocabulary import OPERANDS, Operand, Operator, ValueKind
 
-__all__ = ["Facts", "check", "parse_instant", "texts"]
+__all__ = ["Check", "Facts", "reader"]
 
 Facts = Mapping[str, object]
+Check = Callable[[Facts], ConstraintReport]
+_State = SatisfactionState
 
 
-def check(constraint: Constraint | LogicalConstraint, path: str, facts: Facts) -> ConstraintReport:
-    """Check one constraint against the facts of a request; ``path`` is its place in the policy."""
-    if isinstance(constraint, Constraint):
-        return _check_atomic(constraint, path, facts)
-    word = constraint.connective
-    parts = tuple(
-        check(part, f"{path}.{word}[{index}]", facts) for index, part in enumerate(constraint.parts)
-    )
-    states = [part.satisfaction for part in parts]
-    satisfied = states.count(SatisfactionState.SATISFIED)
-    unsatisfied = states.count(SatisfactionState.UNSATISFIED)
-    state = SatisfactionState.UNKNOWN
-    if word == "and":
-        if unsatisfied:
-            state = SatisfactionState.UNSATISFIED
-        elif satisfied == len(states):
-            state = SatisfactionState.SATISFIED
-    elif word == "or":
-        if satisfied:
-            state = SatisfactionState.SATISFIED
-        elif unsatisfied == len(states):
-            state = SatisfactionState.UNSATISFIED
-    elif satisfied > 1 or unsatisfied == len(states):
-        state = SatisfactionState.UNSATISFIED
-    elif satisfied == 1 and unsatisfied == len(states) - 1:
-        state = SatisfactionState.SATISFIED
-    finding = None
-    if word == "xone" and state is not SatisfactionState.SATISFIED:
-        finding = Finding("policy.exactly-one", path, "xone", right=len(states), actual=satisfied)
-    return ConstraintReport(path, state, finding, parts)
+def reader(constraint: Constraint | LogicalConstraint, path: str) -> Check:
+    """Read one constraint into a function of the facts; ``path`` is its place in the policy."""
+    if isinstance(constraint, LogicalConstraint):
+        return _logical(constraint, path)
+    return _atomic(constraint, path)
 
 
-def _check_atomic(constraint: Constraint, path: str, facts: Facts) -> ConstraintReport:
+def _logical(constraint: LogicalConstraint, path: str) -> Check:
+    word, join = constraint.connective, _JOINS[constraint.connective]
+    checks = tuple(reader(part, f"{path}.{word}[{i}]") for i, part in enumerate(constraint.parts))
+
+    def check(facts: Facts) -> ConstraintReport:
+        parts = tuple(part(facts) for part in checks)
+        states = [part.satisfaction for part in parts]
+        state = join(states)
+        finding = None
+        if word == "xone" and state is not _State.SATISFIED:
+            count = states.count(_State.SATISFIED)
+            finding = Finding("policy.exactly-one", path, "xone", right=len(states), actual=count)
+        return ConstraintReport(path, state, finding, parts)
+
+    return check
+
+
+def _and(states: Sequence[SatisfactionState]) -> SatisfactionState:
+    if _State.UNSATISFIED in states:
+        return _State.UNSATISFIED
+    return _State.SATISFIED if set(states) == {_State.SATISFIED} else _State.UNKNOWN
+
+
+def _or(states: Sequence[SatisfactionState]) -> SatisfactionState:
+    if _State.SATISFIED in states:
+        return _State.SATISFIED
+    return _State.UNSATISFIED if set(states) == {_State.UNSATISFIED} else _State.UNKNOWN
+
+
+def _xone(states: Sequence[SatisfactionState]) -> SatisfactionState:
+    satisfied, unsatisfied = states.count(_State.SATISFIED), states.count(_State.UNSATISFIED)
+    if satisfied > 1 or unsatisfied == len(states):
+        return _State.UNSATISFIED
+    if satisfied == 1 and unsatisfied == len(states) - 1:
+        return _State.SATISFIED
+    return _State.UNKNOWN
+
+
+def _in_order(states: Sequence[SatisfactionState]) -> SatisfactionState:
+    """All hold, in order: what comes after the first that does not hold is never reached."""
+    first = next((state for state in states if state is not _State.SATISFIED), _State.SATISFIED)
+    return _State.UNKNOWN if first is _State.PARTLY_SATISFIED else first
+
+
+_JOINS: Final = MappingProxyType({"and": _and, "or": _or, "xone": _xone, "andSequence": _in_order})
+
+
+def _atomic(constraint: Constraint, path: str) -> Check:
     left, right = constraint.left_operand, constraint.right_operand
 
-    def report(state: SatisfactionState, code: str, actual: object = None) -> ConstraintReport:
+    def found(state: SatisfactionState, code: str, actual: object = None) -> ConstraintReport:
         return ConstraintReport(path, state, Finding(code, path, left, constraint.operator, right, actual))
+
+    def constant(code: str) -> Check:
+        report = found(_State.UNKNOWN, code)
+        return lambda _: report
 
     operand = OPERANDS.get(left)
     if operand is None:
-        return report(SatisfactionState.UNKNOWN, "policy.unknown-operand")
+        return constant("policy.unknown-operand")
     if constraint.operator not in operand.operators:
-        return report(SatisfactionState.UNKNOWN, "policy.unknown-operator")
+        return constant("policy.unknown-operator")
     relation = Operator(constraint.operator)
-    bound = _bound(operand.kind, relation, right)
+    bound = bound_of(operand.kind, relation, right)
     if bound is None:
-        return report(SatisfactionState.UNKNOWN, "policy.invalid-value")
-    values = _values(operand.kind, facts.get(left))
-    if not values:
-        return report(SatisfactionState.UNKNOWN, "policy.missing-fact")
-    failing = [value for value in values if not _holds(operand.kind, relation, value, bound)]
-    actual = values if operand.kind is ValueKind.TEXTS else values[0]
-    if not failing:
-        return report(SatisfactionState.SATISFIED, "policy.satisfied", actual)
-    if len(failing) < len(values):
-        return report(SatisfactionState.PARTLY_SATISFIED, f"policy.{left}", tuple(failing))
-    if operand.kind is ValueKind.PURPOSE and not purposes.is_known(str(values[0])):
-        # Whether an unknown purpose is a kind of another cannot be said, so a prohibition stays in force.
-        return report(SatisfactionState.UNKNOWN, f"policy.{left}", actual)
-    return report(SatisfactionState.UNSATISFIED, f"policy.{left}", actual)
+        return constant("policy.invalid-value")
+    return _comparison(left, operand, relation, bound, found)
 
 
-def _bound(kind: ValueKind, relation: Operator, right: object) -> Sequence[object] | None:
-    """Read a right operand as the values to compare with, or None when it is no value for its operand."""
-    takes_list = relation in {Operator.IS_ANY_OF, Operator.IS_NONE_OF, Operator.IS_PART_OF}
-    items = right if isinstance(right, tuple) else (right,)
-    if isinstance(right, tuple) and not takes_list:
-        return None
-    if kind is ValueKind.INTEGER:
-        return items if all(isinstance(item, int) for item in items) else None
-    if not all(isinstance(item, str) for item in items):
-        return None
-    if kind is ValueKind.PURPOSE:
-        return items if all(purposes.is_known(str(item)) for item in items) else None
-    if kind is ValueKind.INSTANT:
-        instant = parse_instant(str(right))
-        return None if instant is None else (instant,)
-    return items
+def _comparison(
+    left: str,
+    operand: Operand,
+    relation: Operator,
+    bound: Sequence[Any],
+    found: Callable[..., ConstraintReport],
+) -> Check:
+    kind, missing = operand.kind, found(_State.UNKNOWN, "policy.missing-fact")
+    refused, several = (
+        f"policy.{left}",
+        kind
+        in {
+            ValueKind.TEXTS,
+            ValueKind.LEVELS,
+            ValueKind.HELD,
+        },
+    )
+    holds = predicate(kind, relation, bound)
 
+    def check(facts: Facts) -> ConstraintReport:
+        values = values_of(kind, facts.get(left))
+        if not values:
+            return missing
+        failing = [value for value in values if not holds(value)]
+        actual = values if several and len(values) > 1 else values[0]
+        if kind is ValueKind.RATE:
+            actual = uses_within(values[0], bound)
+        if not failing:
+            return found(_State.SATISFIED, "policy.satisfied", actual)
+        if len(failing) < len(values):
+            return found(_State.PARTLY_SATISFIED, refused, tuple(failing))
+        if kind is ValueKind.PURPOSE and not purposes.is_known(values[0]):
+            # Whether an unknown purpose is a kind of another cannot be said, so a prohibition stays in force.
+            return found(_State.UNKNOWN, refused, actual)
+        return found(_State.UNSATISFIED, refused, actual)
 
-def _values(kind: ValueKind, fact: object) -> tuple[object, ...]:
-    """Read a fact as the values a constraint is checked for; none when it is missing or of another kind."""
-    match kind:
-        case ValueKind.INTEGER:
-            return (fact,) if _is_count(fact) else ()
-        case ValueKind.INSTANT:
-            return (fact,) if isinstance(fact, datetime) and fact.tzinfo is not None else ()
-        case ValueKind.TEXTS:
-            return texts(fact) or ()
-        case ValueKind.TEXT | ValueKind.PURPOSE:
-            return (fact,) if isinstance(fact, str) and fact else ()
-
-
-def _is_count(fact: object) -> bool:
-    return isinstance(fact, int) and not isinstance(fact, bool) and fact >= 0
-
-
-def texts(fact: object) -> tuple[str, ...] | None:
-    """Read a fact as distinct texts in order, or None when it is not a collection of texts."""
-    if not isinstance(fact, set | frozenset | list | tuple):
-        return None
-    if not all(isinstance(item, str) for item in fact):
-        return None
-    return tuple(sorted(set(fact)))
-
-
-_COMPARISONS: Final[Mapping[Operator, Callable[[Any, Any], Any]]] = MappingProxyType(
-    {
-        Operator.EQ: operator.eq,
-        Operator.NEQ: operator.ne,
-        Operator.LT: operator.lt,
-        Operator.LTEQ: operator.le,
-        Operator.GT: operator.gt,
-        Operator.GTEQ: operator.ge,
-    }
-)
-
-
-def _holds(kind: ValueKind, relation: Operator, value: object, bound: Sequence[object]) -> bool:
-    if kind is ValueKind.PURPOSE:
-        matches = any(purposes.is_a(str(value), str(item)) for item in bound)
-        known = purposes.is_known(str(value))
-        return known and not matches if relation is Operator.IS_NONE_OF else matches
-    if relation in _COMPARISONS:
-        return bool(_COMPARISONS[relation](value, bound[0]))
-    return (value in bound) is not (relation is Operator.IS_NONE_OF)
-
-
-def parse_instant(text: str) -> datetime | None:
-    """Read ``2026-11-23T10:00:00Z``, or None for any other form."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
+    return check

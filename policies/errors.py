@@ -14,6 +14,8 @@ Blame = Literal["caller", "peer", "operator", "nobody"]
 __all__ = [
     "ColumnControlExceeded",
     "InvalidDecision",
+    "InvalidFacts",
+    "InvalidPlan",
     "InvalidPolicy",
     "InvalidTerms",
     "PoliciesError",
@@ -68,6 +70,26 @@ class ColumnControlExceeded(PoliciesError):
     def __init__(self, violations: Sequence[str]) -> None:
         super().__init__("column control: " + "; ".join(violations))
         self.violations = tuple(violations)
+
+
+class InvalidFacts(PoliciesError):
+    """Facts of a request that cannot be read. ``field`` names the fact."""
+
+    code = "policies.invalid-facts"
+
+    def __init__(self, field: str, expected: str, actual: str) -> None:
+        super().__init__(f"{field}: expected {expected}, found {actual}")
+        self.field, self.expected, self.actual = field, expected, actual
+
+
+class InvalidPlan(PoliciesError):
+    """A component's plan names a relation, column or figure that does not exist. ``at`` is the operator."""
+
+    code = "policies.invalid-plan"
+
+    def __init__(self, at: str, expected: str, actual: str) -> None:
+        super().__init__(f"{at}: expected {expected}, found {actual}")
+        self.at, self.expected, self.actual = at, expected, actual
 
 
 class InvalidDecision(PoliciesError):

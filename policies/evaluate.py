@@ -5,28 +5,40 @@ exception. It fails closed: a word of the policy that is not in ``vocabulary`` r
 fact that is missing leaves its constraint unknown, which permits nothing and lifts no prohibition.
 
 Adding a constraint to a permission never turns a refusal into a permit. Adding one to a prohibition narrows
-the prohibition, as ODRL says. A prohibition wins over every permission.
+the prohibition, as ODRL says. A prohibition wins over every permission. A duty inside a permission is a
+condition of that permission, an obligation one of the whole policy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Literal
 
-from policies.constraints import Facts, check, texts
-from policies.odrl import Obligation, Permission, Policy, Prohibition, Rule
+from policies.constraints import Check, Facts, reader
+from policies.odrl import Constraint, Duty, LogicalConstraint, Permission, Policy, Prohibition, Rule
 from policies.report import (
     ActivationState,
     ComplianceReport,
-    ConstraintReport,
     ControlState,
+    DeonticState,
     RuleReport,
     SatisfactionState,
+    ScopeReport,
 )
 from policies.sentences import Finding
+from policies.values import texts
 from policies.vocabulary import ACTIONS, DUTIES, includes
 
-__all__ = ["evaluate"]
+__all__ = ["Evaluator", "evaluate", "evaluator"]
+
+Evaluator = Callable[[Facts], ComplianceReport]
+_RuleCheck = Callable[[Facts], RuleReport]
+_State = SatisfactionState
+_Scope = tuple[str, Literal["PartyReport", "TargetReport"], Callable[[Policy], str | None]]
+_SCOPES: Final[tuple[_Scope, ...]] = (
+    ("assignee", "PartyReport", lambda policy: policy.assignee),
+    ("target", "TargetReport", lambda policy: policy.target),
+)
 
 # A policy with any of these is not understood, so nothing in it is relied on.
 NOT_UNDERSTOOD: Final = frozenset(
@@ -39,29 +51,41 @@ def evaluate(policy: Policy, facts: Facts) -> ComplianceReport:
 
     Args:
         policy: a parsed policy; its words may be hostile.
-        facts: ``action`` (text), ``purpose`` (DPV term), ``recipient`` (DID), ``dateTime`` (aware datetime),
-            ``count`` (uses, this one included), ``technique``, ``columns``, ``outputType`` (non-empty sets of
-            texts), ``minCohort`` (persons), ``fulfilled`` (actions of obligations already performed).
+        facts: by the names of the left operands, each of the kind that ``vocabulary`` states for it, and
+            ``action`` (text), ``assignee`` (DID of who asks), ``target`` (the asset), ``fulfilled`` (duties
+            performed: actions, and ``action DID`` where a party is named). ``count`` includes the use that is
+            asked for.
 
     Returns:
         The decision with every reason, not only the first.
     """
+    return evaluator(policy)(facts)
+
+
+def evaluator(policy: Policy) -> Evaluator:
+    """Read a policy once, into a function that decides on requests as ``evaluate`` does."""
     rules = (
-        *(_permission(rule, f"$.permission[{i}]", policy, facts) for i, rule in enumerate(policy.permission)),
-        *(_prohibition(rule, f"$.prohibition[{i}]", facts) for i, rule in enumerate(policy.prohibition)),
-        *(_obligation(rule, f"$.obligation[{i}]", facts) for i, rule in enumerate(policy.obligation)),
+        *(_permission(rule, f"$.permission[{i}]", policy) for i, rule in enumerate(policy.permission)),
+        *(_prohibition(rule, f"$.prohibition[{i}]", policy) for i, rule in enumerate(policy.prohibition)),
+        *(_duty(rule, f"$.obligation[{i}]", "Obligation") for i, rule in enumerate(policy.obligation)),
     )
-    granted = any(rule.control is ControlState.PERMIT for rule in rules)
-    found: list[Finding] = []
-    for rule in rules:
-        if rule.kind == "Permission" and granted:
-            continue
-        found.extend(rule.refusals())
-    if not policy.permission:
-        found.append(Finding("policy.no-permission", "$", "permission"))
-    found.extend(finding for rule in rules for finding in _findings(rule) if finding.code in NOT_UNDERSTOOD)
-    refusals = tuple(dict.fromkeys(found))
-    return ComplianceReport(permitted=granted and not refusals, rules=rules, refusals=refusals)
+    nothing = () if policy.permission else (Finding("policy.no-permission", "$", "permission"),)
+
+    def decide(facts: Facts) -> ComplianceReport:
+        reports = tuple(rule(facts) for rule in rules)
+        granted = any(report.control is ControlState.PERMIT for report in reports)
+        found: list[Finding] = []
+        for report in reports:
+            if report.kind != "Permission" or not granted:
+                found.extend(report.refusals())
+        found.extend(nothing)
+        found.extend(
+            finding for report in reports for finding in _findings(report) if finding.code in NOT_UNDERSTOOD
+        )
+        refusals = tuple(dict.fromkeys(found))
+        return ComplianceReport(permitted=granted and not refusals, rules=reports, refusals=refusals)
+
+    return decide
 
 
 def _findings(rule: RuleReport) -> Iterator[Finding]:
@@ -69,64 +93,124 @@ def _findings(rule: RuleReport) -> Iterator[Finding]:
         yield rule.finding
     for premise in rule.premises:
         yield from premise.findings()
+    for duty in rule.duties:
+        yield from _findings(duty)
 
 
-def _permission(rule: Permission, path: str, policy: Policy, facts: Facts) -> RuleReport:
-    premises = _premises(rule, path, facts)
-    action = facts.get("action")
-    finding = _unknown_action(rule, path)
-    if finding is None and not isinstance(action, str):
-        finding = Finding("policy.missing-fact", f"{path}.action", "action")
-    elif finding is None and not includes(rule.action, str(action)):
-        finding = Finding("policy.action", f"{path}.action", "action", right=rule.action, actual=action)
-    recipient = facts.get("recipient")
-    if finding is None and policy.assignee is not None and recipient != policy.assignee:
-        shown = recipient if isinstance(recipient, str) else None
-        finding = Finding("policy.recipient", "$.assignee", "recipient", "eq", policy.assignee, shown)
-    holds = all(premise.satisfaction is SatisfactionState.SATISFIED for premise in premises)
-    if finding is None and holds:
-        return RuleReport(path, "Permission", ActivationState.ACTIVE, ControlState.PERMIT, premises)
-    return RuleReport(path, "Permission", ActivationState.INACTIVE, ControlState.REFUSE, premises, finding)
+def _permission(rule: Permission, path: str, policy: Policy) -> _RuleCheck:
+    premises, unknown = _premises(rule, path), _unknown_action(rule, path)
+    duties = tuple(_duty(duty, f"{path}.duty[{i}]", "Duty") for i, duty in enumerate(rule.duty))
+
+    def check(facts: Facts) -> RuleReport:
+        reports = tuple(premise(facts) for premise in premises)
+        owed = tuple(duty(facts) for duty in duties)
+        scope, apart = _scope(rule, path, policy, facts)
+        finding = unknown or apart
+        holds = all(report.satisfaction is _State.SATISFIED for report in reports)
+        if finding is None and holds and all(duty.control is not ControlState.REFUSE for duty in owed):
+            state, control = ActivationState.ACTIVE, ControlState.PERMIT
+        else:
+            state, control = ActivationState.INACTIVE, ControlState.REFUSE
+        return RuleReport(path, "Permission", state, control, reports, finding, scope, owed)
+
+    return check
 
 
-def _prohibition(rule: Prohibition, path: str, facts: Facts) -> RuleReport:
-    premises = _premises(rule, path, facts)
-    unknown = _unknown_action(rule, path)
-    action = facts.get("action")
-    # A broad request may include the forbidden act, so overlap in either direction counts.
-    apart = (
-        unknown is None
-        and isinstance(action, str)
-        and action in ACTIONS
-        and not includes(rule.action, action)
-        and not includes(action, rule.action)
-    )
-    lifted = any(premise.satisfaction is SatisfactionState.UNSATISFIED for premise in premises)
-    if unknown is None and (apart or lifted):
-        return RuleReport(path, "Prohibition", ActivationState.INACTIVE, ControlState.NEUTRAL, premises)
+def _prohibition(rule: Prohibition, path: str, policy: Policy) -> _RuleCheck:
+    premises, unknown = _premises(rule, path), _unknown_action(rule, path)
     finding = unknown or Finding("policy.prohibited", path, "action", right=rule.action)
-    return RuleReport(path, "Prohibition", ActivationState.ACTIVE, ControlState.REFUSE, premises, finding)
+
+    def check(facts: Facts) -> RuleReport:
+        reports = tuple(premise(facts) for premise in premises)
+        scope, _ = _scope(rule, path, policy, facts)
+        action = facts.get("action")
+        # A broad request may include the forbidden act, so overlap in either direction counts.
+        apart = isinstance(action, str) and action in ACTIONS and not includes(action, rule.action)
+        aside = any(
+            part.satisfaction is _State.UNSATISFIED and (part.kind != "ActionReport" or apart)
+            for part in scope
+        )
+        lifted = any(report.satisfaction is _State.UNSATISFIED for report in reports)
+        if unknown is None and (aside or lifted):
+            state, control, found = ActivationState.INACTIVE, ControlState.NEUTRAL, None
+        else:
+            state, control, found = ActivationState.ACTIVE, ControlState.REFUSE, finding
+        return RuleReport(path, "Prohibition", state, control, reports, found, scope)
+
+    return check
 
 
-def _obligation(rule: Obligation, path: str, facts: Facts) -> RuleReport:
-    premises = _premises(rule, path, facts)
+def _scope(
+    rule: Rule, path: str, policy: Policy, facts: Facts
+) -> tuple[tuple[ScopeReport, ...], Finding | None]:
+    """Whether a rule is about this request, and the first thing in which it is not."""
+    action = facts.get("action")
+    finding: Finding | None = None
+    if not isinstance(action, str):
+        done, finding = _State.UNKNOWN, Finding("policy.missing-fact", f"{path}.action", "action")
+    elif includes(rule.action, action):
+        done = _State.SATISFIED
+    else:
+        done = _State.UNSATISFIED
+        finding = Finding("policy.action", f"{path}.action", "action", right=rule.action, actual=action)
+    scope = [ScopeReport("ActionReport", done)]
+    for name, kind, stated in _SCOPES:
+        expected = stated(policy)
+        if expected is None:
+            continue
+        fact = facts.get(name)
+        actual = fact if isinstance(fact, str) else None
+        if actual is None:
+            state = _State.UNKNOWN
+        else:
+            state = _State.SATISFIED if actual == expected else _State.UNSATISFIED
+        scope.append(ScopeReport(kind, state))
+        if finding is None and state is not _State.SATISFIED:
+            finding = Finding(f"policy.{name}", f"$.{name}", name, "eq", expected, actual)
+    return tuple(scope), finding
+
+
+def _duty(rule: Duty, path: str, kind: str) -> _RuleCheck:
+    """A duty applies while its constraints hold and is fulfilled when performed as its refinement says."""
+    conditions = _readers(rule.constraint, f"{path}.constraint")
+    details = _readers(rule.refinement, f"{path}.action.refinement")
+    owed = tuple(f"{rule.action} {party}" for party in rule.party) or (rule.action,)
+    unknown: Finding | None = None
     if rule.action not in ACTIONS and rule.action not in DUTIES:
         unknown = Finding("policy.unknown-action", f"{path}.action", rule.action)
-        return RuleReport(path, "Obligation", ActivationState.ACTIVE, ControlState.REFUSE, premises, unknown)
-    lifted = any(premise.satisfaction is SatisfactionState.UNSATISFIED for premise in premises)
-    done = rule.action in (texts(facts.get("fulfilled")) or ())
-    if lifted or done:
-        state = ActivationState.INACTIVE if lifted else ActivationState.ACTIVE
-        return RuleReport(path, "Obligation", state, ControlState.NEUTRAL, premises)
-    finding = Finding("policy.obligation", path, "fulfilled", right=rule.action)
-    return RuleReport(path, "Obligation", ActivationState.ACTIVE, ControlState.REFUSE, premises, finding)
+
+    def check(facts: Facts) -> RuleReport:
+        premises = tuple(condition(facts) for condition in conditions)
+        refined = tuple(detail(facts) for detail in details)
+        every = (*premises, *refined)
+        if unknown is not None:
+            return RuleReport(path, kind, ActivationState.ACTIVE, ControlState.REFUSE, every, unknown)
+        if any(report.satisfaction is _State.UNSATISFIED for report in premises):
+            return RuleReport(path, kind, ActivationState.INACTIVE, ControlState.NEUTRAL, every)
+        done = texts(facts.get("fulfilled"))
+        missing = tuple(act for act in owed if act not in (done or ()))
+        as_refined = all(report.satisfaction is _State.SATISFIED for report in refined)
+        if not missing and as_refined:
+            control, deontic, finding = ControlState.NEUTRAL, DeonticState.FULFILLED, None
+        else:
+            control = ControlState.REFUSE
+            deontic = DeonticState.NON_SET if done is None else DeonticState.VIOLATED
+            finding = Finding("policy.obligation", path, "fulfilled", right=missing or owed)
+        return RuleReport(path, kind, ActivationState.ACTIVE, control, every, finding, deontic=deontic)
+
+    return check
 
 
 def _unknown_action(rule: Rule, path: str) -> Finding | None:
     return None if rule.action in ACTIONS else Finding("policy.unknown-action", f"{path}.action", rule.action)
 
 
-def _premises(rule: Rule, path: str, facts: Facts) -> tuple[ConstraintReport, ...]:
-    return tuple(
-        check(part, f"{path}.constraint[{index}]", facts) for index, part in enumerate(rule.constraint)
+def _premises(rule: Rule, path: str) -> tuple[Check, ...]:
+    return (
+        *_readers(rule.constraint, f"{path}.constraint"),
+        *_readers(rule.refinement, f"{path}.action.refinement"),
     )
+
+
+def _readers(constraints: Sequence[Constraint | LogicalConstraint], path: str) -> tuple[Check, ...]:
+    return tuple(reader(part, f"{path}[{index}]") for index, part in enumerate(constraints))

@@ -9,16 +9,17 @@ and names follow the ODRL Information Model 2.2 and the Dataspace Protocol 2025-
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar, cast
+from typing import Final, Literal, TypeVar, cast, get_args
 
 from policies.errors import InvalidPolicy
-from policies.vocabulary import CONTEXT, PROFILE
+from policies.values import parse_instant
+from policies.vocabulary import CONTEXT, DUTY_PARTIES, PROFILE
 
 __all__ = [
     "Constraint",
+    "Duty",
     "LogicalConstraint",
     "Obligation",
     "Permission",
@@ -26,16 +27,18 @@ __all__ = [
     "Prohibition",
     "RightOperand",
     "Rule",
+    "check_size",
 ]
 
 MAX_DEPTH: Final = 8
 MAX_ITEMS: Final = 256
 MAX_TEXT: Final = 1024
+MAX_NODES: Final = 16_384  # values of a document, and
+MAX_TEXTS: Final = 131_072  # characters of all its texts: no aliasing or width makes reading it long
 MAX_INTEGER: Final = 2**53 - 1  # what every JSON reader keeps exactly
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
 RightOperand = str | int | tuple[str, ...]
-Connective = Literal["and", "or", "xone"]
+Connective = Literal["and", "or", "xone", "andSequence"]
 PolicyType = Literal["Set", "Offer", "Agreement"]
 _T = TypeVar("_T")
 
@@ -58,7 +61,7 @@ class Constraint:
         if depth > MAX_DEPTH:
             raise InvalidPolicy(path, f"at most {MAX_DEPTH} levels of constraints", "a deeper one")
         members = _mapping(value, path)
-        connectives = [word for word in ("and", "or", "xone") if word in members]
+        connectives = [word for word in get_args(Connective) if word in members]
         if connectives:
             word = connectives[0]
             _keys(members, path, required={word})
@@ -81,7 +84,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class LogicalConstraint:
-    """Constraints joined by ``and``, ``or`` or ``xone`` (exactly one)."""
+    """Constraints joined by ``and``, ``or``, ``xone`` (exactly one) or ``andSequence`` (all, in order)."""
 
     connective: Connective
     parts: tuple[Constraint | LogicalConstraint, ...]
@@ -93,27 +96,65 @@ class LogicalConstraint:
 
 @dataclass(frozen=True)
 class Rule:
-    """What permissions, prohibitions and obligations share: an action under constraints."""
+    """What permissions, prohibitions and duties share: an action under constraints.
+
+    ``refinement`` narrows the action itself: compensating is refined to paying five points.
+    """
 
     action: str
     constraint: tuple[Constraint | LogicalConstraint, ...] = ()
+    refinement: tuple[Constraint | LogicalConstraint, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """Write the rule as ODRL JSON; a rule without constraints has no ``constraint`` key."""
         written: dict[str, object] = {"action": self.action}
+        if self.refinement:
+            written["action"] = {
+                "rdf:value": {"@id": f"{_ODRL}{self.action}"},
+                "refinement": [part.as_json() for part in self.refinement],
+            }
         if self.constraint:
             written["constraint"] = [part.as_json() for part in self.constraint]
         return written
 
 
 @dataclass(frozen=True)
+class Duty(Rule):
+    """The action must have been performed, for each of ``party`` where they are named.
+
+    Inside a permission it is a condition of that permission; as an ``Obligation`` it stands for itself.
+    """
+
+    party: tuple[str, ...] = ()
+
+    @staticmethod
+    def parse(value: object, path: str = "$") -> Duty:
+        """Read a duty, or raise ``InvalidPolicy``."""
+        return Duty(*_rule(value, path, _PARTY_KEYS), party=_party(value, path))
+
+    def as_json(self) -> dict[str, object]:
+        """Write the duty as ODRL JSON."""
+        named = {DUTY_PARTIES[self.action]: list(self.party)} if self.party else {}
+        return super().as_json() | named
+
+
+@dataclass(frozen=True)
 class Permission(Rule):
-    """The action is allowed while every constraint holds."""
+    """The action is allowed while every constraint holds and every duty is fulfilled."""
+
+    duty: tuple[Duty, ...] = ()
 
     @staticmethod
     def parse(value: object, path: str = "$") -> Permission:
         """Read a permission, or raise ``InvalidPolicy``."""
-        return Permission(*_rule(value, path))
+        parts = _rule(value, path, frozenset({"duty"}))
+        members = _mapping(value, path)
+        duty = _list(members["duty"], f"{path}.duty", Duty.parse) if "duty" in members else ()
+        return Permission(*parts, duty=duty)
+
+    def as_json(self) -> dict[str, object]:
+        """Write the permission as ODRL JSON."""
+        return super().as_json() | ({"duty": [duty.as_json() for duty in self.duty]} if self.duty else {})
 
 
 @dataclass(frozen=True)
@@ -127,13 +168,13 @@ class Prohibition(Rule):
 
 
 @dataclass(frozen=True)
-class Obligation(Rule):
-    """The action must have been performed when the constraints hold."""
+class Obligation(Duty):
+    """A duty of the policy itself: it must have been performed when the constraints hold."""
 
     @staticmethod
     def parse(value: object, path: str = "$") -> Obligation:
         """Read an obligation, or raise ``InvalidPolicy``."""
-        return Obligation(*_rule(value, path))
+        return Obligation(*_rule(value, path, _PARTY_KEYS), party=_party(value, path))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +198,7 @@ class Policy:
         Raises:
             InvalidPolicy: naming the JSON path of the first fault.
         """
+        check_size(value)
         members = _mapping(value, "$")
         kind = members.get("@type")
         if not isinstance(kind, str) or kind not in _REQUIRED:
@@ -177,7 +219,7 @@ class Policy:
             prohibition=_list(members.get("prohibition", ()), "$.prohibition", Prohibition.parse, minimum=0),
             obligation=_list(members.get("obligation", ()), "$.obligation", Obligation.parse, minimum=0),
         )
-        if policy.timestamp is not None and not _INSTANT.fullmatch(policy.timestamp):
+        if policy.timestamp is not None and parse_instant(policy.timestamp) is None:
             raise InvalidPolicy("$.timestamp", "a time like 2026-11-23T10:00:00Z", "another form")
         if not (policy.permission or policy.prohibition or policy.obligation):
             raise InvalidPolicy("$", "at least one permission, prohibition or obligation", "none")
@@ -212,13 +254,66 @@ _OPTIONAL: Final = frozenset(
 )
 
 
-def _rule(value: object, path: str) -> tuple[str, tuple[Constraint | LogicalConstraint, ...]]:
+_ODRL: Final = "odrl:"
+_PARTY_KEYS: Final = frozenset(DUTY_PARTIES.values())
+_Constraints = tuple["Constraint | LogicalConstraint", ...]
+
+
+def _rule(
+    value: object, path: str, optional: frozenset[str] = frozenset()
+) -> tuple[str, _Constraints, _Constraints]:
     members = _mapping(value, path)
-    _keys(members, path, required={"action"}, optional={"constraint"})
-    constraints: tuple[Constraint | LogicalConstraint, ...] = ()
+    _keys(members, path, required={"action"}, optional=optional | {"constraint"})
+    constraints: _Constraints = ()
     if "constraint" in members:
         constraints = _list(members["constraint"], f"{path}.constraint", Constraint.parse)
-    return _text(members["action"], f"{path}.action"), constraints
+    action, refinement = _action(members["action"], f"{path}.action")
+    return action, constraints, refinement
+
+
+def _action(value: object, path: str) -> tuple[str, _Constraints]:
+    if not isinstance(value, Mapping):
+        return _text(value, path), ()
+    members = _mapping(value, path)
+    _keys(members, path, required={"rdf:value", "refinement"})
+    named = _mapping(members["rdf:value"], f"{path}.rdf:value")
+    _keys(named, f"{path}.rdf:value", required={"@id"})
+    iri = _text(named["@id"], f"{path}.rdf:value.@id")
+    if not iri.startswith(_ODRL) or iri == _ODRL:
+        raise InvalidPolicy(f"{path}.rdf:value.@id", f"an action like {_ODRL}use", _describe(iri))
+    return iri.removeprefix(_ODRL), _list(members["refinement"], f"{path}.refinement", Constraint.parse)
+
+
+def _party(value: object, path: str) -> tuple[str, ...]:
+    """Read the parties of a duty, under the key that belongs to its action."""
+    members = _mapping(value, path)
+    action, _ = _action(members["action"], f"{path}.action")
+    for key in sorted(_PARTY_KEYS & set(members)):
+        if key != DUTY_PARTIES.get(action):
+            raise InvalidPolicy(f"{path}.{key}", f"no such key with {_shorten(action)}", "it")
+        return _texts(members[key], f"{path}.{key}")
+    return ()
+
+
+def check_size(value: object) -> None:
+    """Refuse a document of too many values before any of it is read; one that contains itself never ends.
+
+    Raises:
+        InvalidPolicy: it has more than ``MAX_NODES`` values, or its texts are longer than ``MAX_TEXTS``.
+    """
+    waiting, seen, length = [value], 0, 0
+    while waiting:
+        item = waiting.pop()
+        seen += 1
+        if isinstance(item, str):
+            length += len(item)
+        elif isinstance(item, Mapping):
+            waiting.extend(item.values())
+            length += sum(len(key) for key in item if isinstance(key, str))
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        if seen + len(waiting) > MAX_NODES or length > MAX_TEXTS:
+            raise InvalidPolicy("$", f"at most {MAX_NODES} values and {MAX_TEXTS} characters", "more")
 
 
 def _right_operand(value: object, path: str) -> RightOperand:
@@ -229,11 +324,15 @@ def _right_operand(value: object, path: str) -> RightOperand:
             raise InvalidPolicy(path, f"an integer within ±{MAX_INTEGER}", "a larger one")
         return value
     if isinstance(value, list | tuple):
-        texts = _list(value, path, _text)
-        if len(set(texts)) != len(texts):
-            raise InvalidPolicy(path, "distinct texts", "a repeated one")
-        return texts
+        return _texts(value, path)
     raise InvalidPolicy(path, "a text, an integer or a list of texts", _describe(value))
+
+
+def _texts(value: object, path: str) -> tuple[str, ...]:
+    texts = _list(value, path, _text)
+    if len(set(texts)) != len(texts):
+        raise InvalidPolicy(path, "distinct texts", "a repeated one")
+    return texts
 
 
 def _mapping(value: object, path: str) -> Mapping[str, object]:

@@ -1,7 +1,9 @@
-"""What an evaluation found, in the shape of the ODRL Formal Semantics' compliance report.
+"""What an evaluation found, in the words of the ODRL formal semantics and its compliance report.
 
-Per rule an activation state and a control state, per constraint a satisfaction state; with every finding a
-stable code and a sentence in English or Chinese.
+Per rule an attempt state, an activation state and a control state; per premise (action, party, target,
+constraint) a satisfaction state; per duty a performance state and a deontic state; with every finding a
+stable code and a sentence in English or Chinese. The control state is Parley's own: what the rule adds to the
+decision.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal, NamedTuple
 
 from policies.sentences import Finding, Language, say
 
@@ -17,8 +20,10 @@ __all__ = [
     "ComplianceReport",
     "ConstraintReport",
     "ControlState",
+    "DeonticState",
     "RuleReport",
     "SatisfactionState",
+    "ScopeReport",
 ]
 
 
@@ -46,8 +51,33 @@ class ControlState(StrEnum):
     NEUTRAL = "Neutral"
 
 
-@dataclass(frozen=True)
-class ConstraintReport:
+class DeonticState(StrEnum):
+    """Whether a duty that applies has been fulfilled; ``NON_SET`` where that is not known."""
+
+    FULFILLED = "Fulfilled"
+    VIOLATED = "Violated"
+    NON_SET = "NonSet"
+
+
+class ScopeReport(NamedTuple):
+    """Whether a rule is about this request: its action, its party, its target."""
+
+    kind: Literal["ActionReport", "PartyReport", "TargetReport"]
+    satisfaction: SatisfactionState
+
+    def as_json(self) -> dict[str, object]:
+        """Write the report as JSON."""
+        return {"@type": self.kind, "satisfactionState": self.satisfaction.value}
+
+
+_PERFORMANCE = {
+    DeonticState.FULFILLED: "Performed",
+    DeonticState.VIOLATED: "Unperformed",
+    DeonticState.NON_SET: "Unknown",
+}
+
+
+class ConstraintReport(NamedTuple):
     """How one constraint came out. ``parts`` are those of a logical constraint."""
 
     path: str
@@ -64,7 +94,11 @@ class ConstraintReport:
 
     def as_json(self, language: Language = "en") -> dict[str, object]:
         """Write the report as JSON."""
-        written: dict[str, object] = {"path": self.path, "satisfactionState": self.satisfaction.value}
+        written: dict[str, object] = {
+            "@type": "ConstraintReport",
+            "path": self.path,
+            "satisfactionState": self.satisfaction.value,
+        }
         if self.finding is not None:
             written |= {"code": self.finding.code, "reason": say(self.finding, language)}
         if self.parts:
@@ -74,7 +108,11 @@ class ConstraintReport:
 
 @dataclass(frozen=True)
 class RuleReport:
-    """How one rule came out. ``finding`` says why the rule itself, not a constraint, refuses."""
+    """How one rule came out. ``finding`` says why the rule itself, not a constraint, refuses.
+
+    ``scope`` says whether the rule is about the request at all, ``premises`` are its constraints, ``duties``
+    those inside a permission; ``deontic`` is the state of a duty that applies.
+    """
 
     path: str
     kind: str
@@ -82,25 +120,44 @@ class RuleReport:
     control: ControlState
     premises: tuple[ConstraintReport, ...]
     finding: Finding | None = None
+    scope: tuple[ScopeReport, ...] = ()
+    duties: tuple[RuleReport, ...] = ()
+    deontic: DeonticState | None = None
+
+    @property
+    def is_owed(self) -> bool:
+        """A duty that applies and is not known to be fulfilled."""
+        return self.deontic in {DeonticState.VIOLATED, DeonticState.NON_SET}
 
     def refusals(self) -> Iterator[Finding]:
         """Walk everything that keeps this rule from permitting, in the policy's order."""
         if self.finding is not None:
             yield self.finding
-        if self.kind == "Permission":
+        if self.kind == "Permission" or self.is_owed:
             for premise in self.premises:
                 if premise.satisfaction is not SatisfactionState.SATISFIED:
                     yield from (f for f in premise.findings() if f.code != "policy.satisfied")
+        for duty in self.duties:
+            yield from duty.refusals()
 
     def as_json(self, language: Language = "en") -> dict[str, object]:
         """Write the report as JSON."""
         written: dict[str, object] = {
             "@type": f"{self.kind}Report",
             "path": self.path,
+            "attemptState": "Attempted",
             "activationState": self.activation.value,
             "controlState": self.control.value,
-            "premiseReport": [premise.as_json(language) for premise in self.premises],
+            "premiseReport": [
+                *(part.as_json() for part in self.scope),
+                *(premise.as_json(language) for premise in self.premises),
+            ],
         }
+        if self.deontic is not None:
+            written["performanceState"] = _PERFORMANCE[self.deontic]
+            written["deonticState"] = self.deontic.value
+        if self.duties:
+            written["conditionReport"] = [duty.as_json(language) for duty in self.duties]
         if self.finding is not None:
             written |= {"code": self.finding.code, "reason": say(self.finding, language)}
         return written

@@ -7,12 +7,12 @@ are shown cut short and with unprintable characters escaped, since another party
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-__all__ = ["Finding", "Language", "say"]
+__all__ = ["Finding", "Language", "label_of", "phrase_of", "say", "shown"]
 
 Language = Literal["en", "zh"]
 
@@ -20,8 +20,7 @@ _SHOWN_CHARACTERS = 80
 _SHOWN_ITEMS = 8
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing an evaluation found out.
 
     ``code`` is stable and meant for programs. ``actual`` is what the request states, ``right`` what the
@@ -40,8 +39,21 @@ _LABELS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "purpose": ("the purpose", "使用目的"),
         "recipient": ("the recipient", "接收方"),
+        "recipientCredential": ("the credentials of a recipient", "接收方持有的凭证"),
+        "target": ("the asset", "资产"),
+        "assignee": ("the asking party", "请求方"),
         "dateTime": ("the time", "时间"),
+        "elapsedTime": ("the time since the agreement", "自协议签订起的时间"),
         "count": ("the number of uses", "使用次数"),
+        "rate": ("the uses in that time, this one included", "该时段内的使用次数（含本次）"),
+        "payAmount": ("the points paid for this use", "本次使用支付的积分"),
+        "pointsBudget": ("the points spent, this use included", "累计积分（含本次）"),
+        "epsilonBudget": ("the privacy loss epsilon, this use included", "累计隐私损失 epsilon（含本次）"),
+        "deltaBudget": ("the privacy loss delta, this use included", "累计隐私损失 delta（含本次）"),
+        "minParties": ("the number of participants", "参与方数量"),
+        "columnControl": ("what is shown of the columns", "各列可见的形式"),
+        "codeDigest": ("the code", "代码"),
+        "threatModel": ("the threat model", "威胁模型"),
         "minCohort": ("the minimum cohort", "最小群组人数"),
         "technique": ("the technique", "计算技术"),
         "columns": ("the columns", "使用的列"),
@@ -61,6 +73,7 @@ _PHRASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "gteq": ("at least {right}", "不少于 {right}"),
         "isA": ("{right} or narrower", "属于 {right}"),
         "isAnyOf": ("one of {right}", "属于 {right} 之一"),
+        "hasPart": ("at least {right}", "至少包括 {right}"),
         "isPartOf": ("among {right}", "在 {right} 之内"),
         "isNoneOf": ("none of {right}", "不属于 {right}"),
     }
@@ -68,6 +81,8 @@ _PHRASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 
 _TIME_PHRASES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
+        "eq": ("exactly {right}", "恰为 {right}"),
+        "neq": ("other than {right}", "不等于 {right}"),
         "lt": ("before {right}", "早于 {right}"),
         "lteq": ("no later than {right}", "不晚于 {right}"),
         "gt": ("after {right}", "晚于 {right}"),
@@ -120,13 +135,29 @@ _SENTENCES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 _COMPARED = ("{label}: {actual}; the policy requires: {phrase}", "{label}：{actual}；策略要求：{phrase}")
 
 
+def phrase_of(subject: str, operator: str, right: object, language: Language = "en") -> str:
+    """Say what a policy compares with: ``at most 3``."""
+    which = 0 if language == "en" else 1
+    phrases = _TIME_PHRASES if subject == "dateTime" else _PHRASES
+    shown = _show(right)
+    return phrases[operator][which].format(right=shown) if operator in phrases else shown
+
+
+def label_of(subject: str, language: Language = "en") -> str:
+    """Name a left operand; one that is not known is shown as it stands."""
+    return _LABELS[subject][0 if language == "en" else 1] if subject in _LABELS else _show(subject)
+
+
+def shown(value: object) -> str:
+    """Show a word of a policy cut short and with unprintable characters escaped."""
+    return _show(value)
+
+
 def say(finding: Finding, language: Language = "en") -> str:
     """Say a finding as one plain sentence."""
     which = 0 if language == "en" else 1
-    label = _LABELS[finding.subject][which] if finding.subject in _LABELS else _show(finding.subject)
-    phrases = _TIME_PHRASES if finding.subject == "dateTime" else _PHRASES
-    right = _show(finding.right)
-    phrase = phrases[finding.operator][which].format(right=right) if finding.operator in phrases else right
+    label, right = label_of(finding.subject, language), _show(finding.right)
+    phrase = phrase_of(finding.subject, finding.operator, finding.right, language)
     return _SENTENCES.get(finding.code, _COMPARED)[which].format(
         label=label,
         subject=_show(finding.subject),
@@ -143,10 +174,14 @@ def _show(value: object) -> str:
             return _show_text(value)
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
+        case timedelta():
+            return f"PT{int(value.total_seconds())}S"
+        case Decimal():
+            return f"{value:f}"
         case int():
             return str(value)
         case tuple() | list() | frozenset() | set():
-            return _show_items(sorted(str(item) for item in value))
+            return _show_items(sorted(_show(item) for item in value))
         case _:
             return "nothing" if value is None else type(value).__name__
 

@@ -7,27 +7,42 @@ check in front of a signature: an agreement may allow less than its offer, never
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from policies import purposes
-from policies.constraints import parse_instant
-from policies.errors import InvalidPolicy, InvalidTerms, TermsExceedOffer
-from policies.odrl import MAX_INTEGER, MAX_ITEMS, MAX_TEXT, Constraint, LogicalConstraint, Permission, Policy
+from policies import clauses, purposes
+from policies.errors import InvalidPolicy, InvalidTerms
+from policies.narrowing import narrower
+from policies.odrl import Policy
+from policies.values import parse_instant
+from policies.written_terms import permission_of, terms_values
 
-__all__ = ["Terms", "from_policy", "narrower", "to_agreement", "to_offer"]
+__all__ = ["Terms", "from_policy", "narrower", "read", "to_agreement", "to_offer"]
 
 _LISTS: Final = ("purposes", "operations", "columns", "output_types")
 _FIELDS: Final = ("purposes", "operations", "columns", "uses", "expires", "min_cohort", "output_types")
+_OPTIONAL_LISTS: Final = ("recipients", "credentials", "code_digests", "threat_models", "organisations")
+_OPTIONAL: Final = (
+    *_OPTIONAL_LISTS,
+    "column_control",
+    "min_parties",
+    "epsilon_micro",
+    "delta_exponent",
+    "points",
+    "price",
+    "rate",
+    "approval",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
     """What a consumer may do with an asset.
 
-    Lists are kept sorted and without repetition, purposes with the ``dpv:`` prefix.
+    Lists are kept sorted and without repetition, purposes with the ``dpv:`` prefix and without those that a
+    broader one of them covers. An optional clause that is not stated limits nothing.
 
     Attributes:
         purposes: DPV terms; a narrower purpose is covered too.
@@ -37,6 +52,19 @@ class Terms:
         expires: first instant at which no job may start; UTC, whole seconds.
         min_cohort: least number of persons behind any released figure, at least 1.
         output_types: kinds of output that may be released, such as ``table/aggregate``.
+        recipients: DIDs that may receive a release.
+        credentials: types of credential that every recipient must hold.
+        column_control: ``COLUMN:LEVEL``, one for each column: no step may show more of it.
+        min_parties: least number of distinct participants in any step that reads the asset.
+        code_digests: SHA-256 digests of the code that may run.
+        threat_models: adversaries the protocols must be secure against, such as ``semi-honest``.
+        epsilon_micro: privacy loss that all jobs together may spend, in millionths.
+        delta_exponent: k of the delta 10**-k that goes with it.
+        points: points that all jobs together may spend.
+        price: points that each job pays.
+        rate: at most so many jobs within so many seconds.
+        approval: ``once`` for the agreement, or ``per-job``.
+        organisations: DIDs whose approval each job needs.
 
     Raises:
         InvalidTerms: a clause is empty, out of range or an unknown purpose.
@@ -49,21 +77,57 @@ class Terms:
     expires: datetime
     min_cohort: int
     output_types: tuple[str, ...]
+    recipients: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
+    column_control: tuple[str, ...] = ()
+    min_parties: int | None = None
+    code_digests: tuple[str, ...] = ()
+    threat_models: tuple[str, ...] = ()
+    epsilon_micro: int | None = None
+    delta_exponent: int | None = None
+    points: int | None = None
+    price: int | None = None
+    rate: tuple[int, int] | None = None
+    approval: str = "once"
+    organisations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for field in _LISTS:
-            object.__setattr__(self, field, _texts(field, getattr(self, field)))
-        object.__setattr__(self, "purposes", tuple(sorted({purposes.canonical(p) for p in self.purposes})))
-        for purpose in self.purposes:
-            if not purposes.is_known(purpose):
-                raise InvalidTerms("purposes", f"terms among {sorted(purposes.BROADER)}", repr(purpose))
+            object.__setattr__(self, field, clauses.texts(field, getattr(self, field)))
+        object.__setattr__(self, "purposes", _covering(self.purposes))
         for field in ("uses", "min_cohort"):
-            _positive(field, getattr(self, field))
+            clauses.positive(field, getattr(self, field))
         if self.expires.tzinfo is None:
             raise InvalidTerms("expires", "a time with a zone", "another value")
         object.__setattr__(self, "expires", self.expires.astimezone(UTC))
         if self.expires.microsecond:
             raise InvalidTerms("expires", "whole seconds", "a fraction of a second")
+        self._check_optional()
+
+    def _check_optional(self) -> None:
+        for field in _OPTIONAL_LISTS:
+            if getattr(self, field) != ():
+                object.__setattr__(self, field, clauses.texts(field, getattr(self, field)))
+        if self.code_digests:
+            clauses.digests("code_digests", self.code_digests)
+        if self.column_control != ():
+            levels = clauses.levels("column_control", self.column_control, self.columns)
+            object.__setattr__(self, "column_control", levels)
+        for field in ("min_parties", "epsilon_micro", "points", "price"):
+            if getattr(self, field) is not None:
+                clauses.positive(field, getattr(self, field))
+        if self.delta_exponent is not None:
+            clauses.whole("delta_exponent", self.delta_exponent, 1, clauses.MAX_DELTA_EXPONENT)
+        if (self.epsilon_micro is None) is not (self.delta_exponent is None):
+            missing = "epsilon_micro" if self.epsilon_micro is None else "delta_exponent"
+            raise InvalidTerms(missing, "epsilon_micro and delta_exponent together", "nothing")
+        if (self.points is None) is not (self.price is None):
+            missing = "points" if self.points is None else "price"
+            raise InvalidTerms(missing, "points and price together", "nothing")
+        if self.rate is not None:
+            object.__setattr__(self, "rate", clauses.rate("rate", self.rate))
+        if self.approval not in clauses.APPROVALS:
+            raise InvalidTerms("approval", " or ".join(clauses.APPROVALS), repr(self.approval)[:32])
 
     @staticmethod
     def parse(value: object) -> Terms:
@@ -75,28 +139,63 @@ class Terms:
         if not isinstance(value, Mapping):
             raise InvalidTerms("terms", "an object", type(value).__name__)
         for field in value:
-            if field not in _FIELDS:
-                raise InvalidTerms(str(field)[:64], f"one of {', '.join(_FIELDS)}", "an unknown field")
+            if field not in _FIELDS and field not in _OPTIONAL:
+                raise InvalidTerms(
+                    str(field)[:64], f"one of {', '.join((*_FIELDS, *_OPTIONAL))}", "an unknown field"
+                )
         for field in _FIELDS:
             if field not in value:
                 raise InvalidTerms(field, "a value", "nothing")
         expires = parse_instant(value["expires"]) if isinstance(value["expires"], str) else None
         if expires is None:
             raise InvalidTerms("expires", "a time like 2026-11-23T10:00:00Z", "another form")
-        lists = {field: _texts(field, value[field]) for field in _LISTS}
-        return Terms(**lists, uses=value["uses"], min_cohort=value["min_cohort"], expires=expires)
+        members: dict[str, object] = dict(value)
+        for field in (*_LISTS, *_OPTIONAL_LISTS, "column_control"):
+            if field in members:
+                members[field] = clauses.texts(field, members[field])
+        for field in _OPTIONAL:
+            if field in members and members[field] is None:
+                raise InvalidTerms(field, "a value, or no such field", "null")
+        if "rate" in members:
+            members["rate"] = clauses.rate("rate", members["rate"])
+        return Terms(**(members | {"expires": expires}))  # type: ignore[arg-type]  # checked above and on making
 
     def as_json(self) -> dict[str, object]:
         """Write the terms as JSON; ``Terms.parse`` reads them back equal."""
-        return {
+        written: dict[str, object] = {
             "purposes": list(self.purposes),
             "operations": list(self.operations),
             "columns": list(self.columns),
             "uses": self.uses,
-            "expires": _write_instant(self.expires),
+            "expires": clauses.write_instant(self.expires),
             "min_cohort": self.min_cohort,
             "output_types": list(self.output_types),
         }
+        for field in _OPTIONAL:
+            stated = getattr(self, field)
+            if field == "approval":
+                if stated != "once":
+                    written[field] = stated
+            elif field == "rate" and stated is not None:
+                written[field] = {"jobs": stated[0], "seconds": stated[1]}
+            elif stated not in ((), None):
+                written[field] = list(stated) if isinstance(stated, tuple) else stated
+        return written
+
+    def limits(self) -> dict[str, object]:
+        """What the ledger itself counts and holds jobs to; clauses that are not stated are absent."""
+        limits: dict[str, object] = {"uses": self.uses, "expires": clauses.write_instant(self.expires)}
+        for field in ("epsilon_micro", "delta_exponent", "points", "price"):
+            if getattr(self, field) is not None:
+                limits[field] = getattr(self, field)
+        if self.rate is not None:
+            limits["rate"] = {"jobs": self.rate[0], "seconds": self.rate[1]}
+        if self.organisations or self.approval == "per-job":
+            limits["approval"] = {
+                "organisations": list(self.organisations),
+                "per_job": self.approval == "per-job",
+            }
+        return limits
 
 
 def to_offer(
@@ -104,7 +203,7 @@ def to_offer(
 ) -> dict[str, object]:
     """Write terms as an ODRL offer; without ``assignee`` it is open to every member."""
     return Policy(
-        type="Offer", assigner=assigner, assignee=assignee, target=target, permission=_permission(terms)
+        type="Offer", assigner=assigner, assignee=assignee, target=target, permission=(permission_of(terms),)
     ).as_json()
 
 
@@ -118,8 +217,8 @@ def to_agreement(
         assigner=assigner,
         assignee=assignee,
         target=target,
-        timestamp=_write_instant(timestamp.astimezone(UTC)),
-        permission=_permission(terms),
+        timestamp=clauses.write_instant(timestamp),
+        permission=(permission_of(terms),),
     ).as_json()
 
 
@@ -133,106 +232,34 @@ def from_policy(document: object) -> Terms:
     permission = policy.permission
     if policy.prohibition or policy.obligation or len(permission) != 1 or permission[0].action != "use":
         raise InvalidPolicy("$", "one permission to use and no other rule", "other rules")
-    constraints = permission[0].constraint
     where = "$.permission[0].constraint"
-    if len(constraints) != len(_FIELDS):
-        raise InvalidPolicy(where, f"the {len(_FIELDS)} constraints of the terms", f"{len(constraints)}")
-    atomic = [part for part in constraints[1:] if isinstance(part, Constraint)]
-    values = {part.left_operand: part.right_operand for part in atomic}
-    expires = parse_instant(str(values.get("dateTime")))
     try:
-        terms = Terms(
-            purposes=_read_purposes(constraints[0]),
-            operations=_texts("technique", values.get("technique")),
-            columns=_texts("columns", values.get("columns")),
-            uses=_positive("count", values.get("count")),
-            expires=expires or _missing_expiry(),
-            min_cohort=_positive("minCohort", values.get("minCohort")),
-            output_types=_texts("outputType", values.get("outputType")),
-        )
+        values = terms_values(permission[0])
+        terms = Terms(**values)  # type: ignore[arg-type]  # Terms checks each value
     except InvalidTerms as exc:
         raise InvalidPolicy(f"{where} ({exc.field})", exc.expected, exc.actual) from exc
     # Writing the terms again and comparing leaves no operator, order or connective unchecked.
-    if _permission(terms) != permission:
+    if permission_of(terms) != permission[0]:
         raise InvalidPolicy(where, "the constraints in the form that terms are written in", "another form")
     return terms
 
 
-def narrower(agreement: Terms, offer: Terms) -> Terms:
-    """Check that an agreement allows no more than its offer, and return it.
-
-    Raises:
-        TermsExceedOffer: listing every clause that allows more.
-    """
-    clauses: list[str] = []
-    unmet = [
-        narrow
-        for narrow in agreement.purposes
-        if not any(purposes.is_a(narrow, broad) for broad in offer.purposes)
-    ]
-    if unmet:
-        clauses.append(f"purposes: {', '.join(unmet)} is not within {', '.join(offer.purposes)}")
-    for field in ("operations", "columns", "output_types"):
-        extra = sorted(set(getattr(agreement, field)) - set(getattr(offer, field)))
-        if extra:
-            clauses.append(f"{field}: {', '.join(extra)} not among {', '.join(getattr(offer, field))}")
-    if agreement.uses > offer.uses:
-        clauses.append(f"uses: {agreement.uses} is more than {offer.uses}")
-    if agreement.expires > offer.expires:
-        later, latest = _write_instant(agreement.expires), _write_instant(offer.expires)
-        clauses.append(f"expires: {later} is after {latest}")
-    if agreement.min_cohort < offer.min_cohort:
-        clauses.append(f"min_cohort: {agreement.min_cohort} is less than {offer.min_cohort}")
-    if clauses:
-        raise TermsExceedOffer(clauses)
-    return agreement
+def read(document: object) -> Terms | None:
+    """Read the terms back, or None where a policy says what no terms can."""
+    try:
+        return from_policy(document)
+    except InvalidPolicy:
+        return None
 
 
-def _permission(terms: Terms) -> tuple[Permission]:
-    covered = tuple(Constraint("purpose", "isA", purpose) for purpose in terms.purposes)
-    return (
-        Permission(
-            "use",
-            (
-                covered[0] if len(covered) == 1 else LogicalConstraint("or", covered),
-                Constraint("technique", "isPartOf", terms.operations),
-                Constraint("columns", "isPartOf", terms.columns),
-                Constraint("count", "lteq", terms.uses),
-                Constraint("dateTime", "lt", _write_instant(terms.expires)),
-                Constraint("minCohort", "gteq", terms.min_cohort),
-                Constraint("outputType", "isPartOf", terms.output_types),
-            ),
-        ),
+def _covering(named: tuple[str, ...]) -> tuple[str, ...]:
+    """The purposes in canonical form, without those that another of them covers."""
+    known = sorted({purposes.canonical(purpose) for purpose in named})
+    for purpose in known:
+        if not purposes.is_known(purpose):
+            raise InvalidTerms("purposes", f"terms among {sorted(purposes.BROADER)}", repr(purpose))
+    return tuple(
+        purpose
+        for purpose in known
+        if not any(other != purpose and purposes.is_a(purpose, other) for other in known)
     )
-
-
-def _read_purposes(constraint: Constraint | LogicalConstraint) -> tuple[str, ...]:
-    parts = constraint.parts if isinstance(constraint, LogicalConstraint) else (constraint,)
-    return tuple(str(part.right_operand) for part in parts if isinstance(part, Constraint))
-
-
-def _texts(field: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence | set | frozenset):
-        raise InvalidTerms(field, "a list of texts", type(value).__name__)
-    if not 1 <= len(value) <= MAX_ITEMS:
-        raise InvalidTerms(field, f"1 to {MAX_ITEMS} texts", f"{len(value)}")
-    texts: set[str] = set()
-    for item in value:
-        if not isinstance(item, str) or not 1 <= len(item) <= MAX_TEXT:
-            raise InvalidTerms(field, f"texts of 1 to {MAX_TEXT} characters", "another value")
-        texts.add(item)
-    return tuple(sorted(texts))
-
-
-def _positive(field: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_INTEGER:
-        raise InvalidTerms(field, "a whole number of at least 1", repr(value)[:32])
-    return value
-
-
-def _missing_expiry() -> datetime:
-    raise InvalidTerms("dateTime", "a time like 2026-11-23T10:00:00Z", "another form or nothing")
-
-
-def _write_instant(instant: datetime) -> str:
-    return instant.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -1,8 +1,8 @@
 """The words of Parley's ODRL profile: left operands, the operators each admits, actions.
 
 Everything the evaluator understands is in these tables; what is not in them is refused. ODRL 2.2 defines the
-operators and the operands ``purpose``, ``recipient``, ``dateTime`` and ``count``; the others belong to the
-profile and are declared in ``context.jsonld``, which ships with the package.
+operators and six of the operands; the others belong to the profile and are declared in ``context.jsonld`` and
+``profile.ttl``, which ship with the package.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ __all__ = [
     "ACTIONS",
     "CONTEXT",
     "DUTIES",
+    "DUTY_PARTIES",
     "OPERANDS",
     "PROFILE",
     "Operand",
@@ -25,6 +26,7 @@ __all__ = [
     "ValueKind",
     "context_document",
     "includes",
+    "profile_document",
 ]
 
 PROFILE: Final = "https://w3id.org/parley/odrl/1"
@@ -40,6 +42,7 @@ class Operator(StrEnum):
     LTEQ = "lteq"
     GT = "gt"
     GTEQ = "gteq"
+    HAS_PART = "hasPart"
     IS_A = "isA"
     IS_ANY_OF = "isAnyOf"
     IS_NONE_OF = "isNoneOf"
@@ -50,10 +53,14 @@ class ValueKind(StrEnum):
     """What a request states about an operand, and so how its constraints are compared."""
 
     PURPOSE = "purpose"
-    TEXT = "text"
     TEXTS = "texts"
     INTEGER = "integer"
     INSTANT = "instant"
+    DURATION = "duration"
+    RATE = "rate"
+    DECIMAL = "decimal"
+    LEVELS = "levels"
+    HELD = "held"
 
 
 @dataclass(frozen=True)
@@ -67,18 +74,32 @@ class Operand:
 _ORDER = frozenset({Operator.LT, Operator.LTEQ, Operator.GT, Operator.GTEQ})
 _MEMBERSHIP = frozenset({Operator.EQ, Operator.IS_ANY_OF, Operator.IS_NONE_OF, Operator.IS_PART_OF})
 
+_NUMBER = _ORDER | {Operator.EQ, Operator.NEQ}
+_UPPER = frozenset({Operator.LT, Operator.LTEQ})
+
 OPERANDS: Final[Mapping[str, Operand]] = MappingProxyType(
     {
         "purpose": Operand(
             ValueKind.PURPOSE, frozenset({Operator.IS_A, Operator.IS_ANY_OF, Operator.IS_NONE_OF})
         ),
-        "recipient": Operand(ValueKind.TEXT, _MEMBERSHIP | {Operator.NEQ}),
-        "dateTime": Operand(ValueKind.INSTANT, _ORDER),
-        "count": Operand(ValueKind.INTEGER, _ORDER | {Operator.EQ, Operator.NEQ}),
-        "minCohort": Operand(ValueKind.INTEGER, _ORDER | {Operator.EQ, Operator.NEQ}),
+        "recipient": Operand(ValueKind.TEXTS, _MEMBERSHIP | {Operator.NEQ}),
+        "recipientCredential": Operand(ValueKind.HELD, frozenset({Operator.HAS_PART, Operator.IS_ANY_OF})),
+        "dateTime": Operand(ValueKind.INSTANT, _NUMBER),
+        "elapsedTime": Operand(ValueKind.DURATION, _UPPER | {Operator.EQ}),
+        "count": Operand(ValueKind.INTEGER, _NUMBER),
+        "payAmount": Operand(ValueKind.INTEGER, _NUMBER),
+        "rate": Operand(ValueKind.RATE, frozenset({Operator.LTEQ})),
         "technique": Operand(ValueKind.TEXTS, _MEMBERSHIP),
         "columns": Operand(ValueKind.TEXTS, _MEMBERSHIP),
+        "columnControl": Operand(ValueKind.LEVELS, frozenset({Operator.IS_PART_OF})),
+        "minCohort": Operand(ValueKind.INTEGER, _NUMBER),
+        "minParties": Operand(ValueKind.INTEGER, _NUMBER),
         "outputType": Operand(ValueKind.TEXTS, _MEMBERSHIP),
+        "codeDigest": Operand(ValueKind.TEXTS, _MEMBERSHIP),
+        "threatModel": Operand(ValueKind.TEXTS, _MEMBERSHIP),
+        "epsilonBudget": Operand(ValueKind.DECIMAL, _UPPER),
+        "deltaBudget": Operand(ValueKind.DECIMAL, _UPPER),
+        "pointsBudget": Operand(ValueKind.INTEGER, _UPPER),
     }
 )
 
@@ -98,6 +119,11 @@ ACTIONS: Final[Mapping[str, str | None]] = MappingProxyType(
 # Actions of ODRL 2.2 that an obligation may ask for, besides those above.
 DUTIES: Final = frozenset({"compensate", "delete", "inform", "obtainConsent", "reviewPolicy"})
 
+# Who a duty concerns, by the property of ODRL 2.2 that names them.
+DUTY_PARTIES: Final[Mapping[str, str]] = MappingProxyType(
+    {"compensate": "compensatedParty", "inform": "informedParty", "obtainConsent": "consentingParty"}
+)
+
 
 def includes(broad: str, narrow: str) -> bool:
     """Whether doing ``narrow`` is a way of doing ``broad``. Unknown actions include nothing."""
@@ -112,3 +138,8 @@ def includes(broad: str, narrow: str) -> bool:
 def context_document() -> bytes:
     """Read the JSON-LD context of the profile, as published at the second IRI of ``CONTEXT``."""
     return resources.files(__package__).joinpath("context.jsonld").read_bytes()
+
+
+def profile_document() -> bytes:
+    """Read the profile in Turtle, as published at ``PROFILE``; a test compares it with these tables."""
+    return resources.files(__package__).joinpath("profile.ttl").read_bytes()

@@ -27,6 +27,8 @@ def table(fields: Sequence[config.Field]) -> str:
             if field.default is ...
             else ""
             if field.default in (None, [])
+            else f"`{field.default}`".lower()
+            if isinstance(field.default, bool)
             else f"`{field.default}`"
         )
         lines.append(f"| `{field.name}` | `{field.variable}` | {default} | {escaped(field.description)} |")

@@ -1,8 +1,8 @@
-"""``parley asset`` and ``parley catalog``: offer one's own tables, and find those of others."""
+"""``parley asset``: offer one's own tables, and take them back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from exchange.cli.access import client, person
+from exchange.cli.clauses import clauses, controlled
 from exchange.cli.framework import LazyGroup, command, invocation, option
 from exchange.cli.output import fields, rows
+from exchange.cli.sources import source_of, source_options
 from exchange.errors import InvalidRequest
 
-__all__ = ["asset", "catalog", "describe", "expiry", "list_", "publish", "search", "show", "withdraw"]
+__all__ = ["asset", "describe", "expiry", "list_", "publish", "versions", "withdraw"]
 
-FILE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".arrow", ".feather"})
 # What a job may reveal of a column, by its role; stricter than this nothing of a kind can be computed.
 CONTROLS = {"identifier": "AFTER_JOIN", "measure": "AFTER_AGGREGATE", "group": "AFTER_GROUP_BY"}
 SENSITIVITIES = {"identifier": "confidential", "measure": "internal", "group": "internal"}
@@ -27,16 +28,16 @@ DEFAULT_EXPIRY_DAYS = 90
 asset = LazyGroup(
     "asset",
     {
+        "draft": "exchange.cli.drafts:draft",
+        "confirm": "exchange.cli.drafts:confirm",
+        "review": "exchange.cli.drafts:review",
         "publish": "exchange.cli.assets:publish",
         "list": "exchange.cli.assets:list_",
+        "twin": "exchange.cli.drafts:twin",
+        "versions": "exchange.cli.assets:versions",
         "withdraw": "exchange.cli.assets:withdraw",
     },
     "asset",
-)
-catalog = LazyGroup(
-    "catalog",
-    {"search": "exchange.cli.assets:search", "show": "exchange.cli.assets:show"},
-    "catalog",
 )
 
 
@@ -59,20 +60,6 @@ def expiry(text: str | None, now: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def source_of(file: Path | None, source: str | None, table: str | None) -> dict[str, str | None]:
-    """Describe where the rows are: a file by its suffix, or a database URL with a table."""
-    if (file is None) == (source is None):
-        raise click.UsageError("expected either FILE or --source URL, not both")
-    if source is not None:
-        if table is None:
-            raise click.UsageError("expected --table with --source")
-        return {"kind": "sql", "location": source, "table": table}
-    path = Path(str(file))
-    if path.suffix.lower() not in FILE_SUFFIXES:
-        raise InvalidRequest("FILE", f"a name that ends in {', '.join(sorted(FILE_SUFFIXES))}", path.name)
-    return {"kind": "file", "location": str(path.resolve()), "table": table}
-
-
 def column(role: str, text: str) -> dict[str, str]:
     """Describe one column by its role; ``COLUMN:DECIMALS`` is accepted for a measure."""
     name = text
@@ -89,8 +76,8 @@ def describe(
     title: str | None,
     description: str,
     keywords: Sequence[str],
-    source: dict[str, str | None],
-    columns: Sequence[dict[str, str]],
+    source: dict[str, Any],
+    columns: Sequence[Mapping[str, object]],
     terms: dict[str, Any],
 ) -> dict[str, Any]:
     """Build the body of ``POST /v1/assets``."""
@@ -107,8 +94,7 @@ def describe(
 
 @command("asset.publish")
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@option("--source", key="source")
-@option("--table", key="table")
+@source_options
 @option("--name", key="asset_name", required=True)
 @option("--title", key="title")
 @option("--description", key="description", default="")
@@ -118,9 +104,12 @@ def describe(
 @option("--group", "groups", key="group", multiple=True)
 @option("--purpose", "purposes", key="purpose", multiple=True, required=True)
 @option("--operation", "operations", key="operation", multiple=True, default=DEFAULT_OPERATIONS)
+@option("--output-type", "output_types", key="output_type", multiple=True, default=OUTPUT_TYPES)
 @option("--uses", key="uses", type=click.IntRange(1), default=10, show_default=True)
 @option("--expires", key="expires")
 @option("--min-cohort", key="min_cohort", type=click.IntRange(1), default=10, show_default=True)
+@option("--clause", "further", key="clause", multiple=True)
+@option("--control", "controls", key="control", multiple=True, metavar="COLUMN:LEVEL[@DID]")
 @person
 @click.pass_context
 def publish(
@@ -128,6 +117,7 @@ def publish(
     file: Path | None,
     source: str | None,
     table: str | None,
+    described: Path | None,
     name: str,
     title: str | None,
     description: str,
@@ -137,13 +127,17 @@ def publish(
     groups: tuple[str, ...],
     purposes: tuple[str, ...],
     operations: tuple[str, ...],
+    output_types: tuple[str, ...],
     uses: int,
     expires: str | None,
     min_cohort: int,
+    further: tuple[str, ...],
+    controls: tuple[str, ...],
     org: str,
     home: Path | None,
 ) -> None:
     """Profile a table at the own node and publish it; the rows stay there."""
+    called = invocation(context)
     columns = [column("identifier", identifier)]
     columns += [column("measure", measure) for measure in measures]
     columns += [column("group", group) for group in groups]
@@ -152,8 +146,8 @@ def publish(
         title=title,
         description=description,
         keywords=keywords,
-        source=source_of(file, source, table),
-        columns=columns,
+        source=source_of(file, source, table, described, called.environment),
+        columns=controlled(columns, controls),
         terms={
             "purposes": list(purposes),
             "operations": list(operations),
@@ -161,10 +155,10 @@ def publish(
             "uses": uses,
             "expires": expiry(expires, datetime.now(UTC)),
             "min_cohort": min_cohort,
-            "output_types": list(OUTPUT_TYPES),
+            "output_types": list(output_types),
+            **clauses(further),
         },
     )
-    called = invocation(context)
     with called.output.progress("progress.publish"), client(context, org, home) as node:
         made = node.publish(body)
     called.output.result(
@@ -176,10 +170,30 @@ def publish(
 @person
 @click.pass_context
 def list_(context: click.Context, org: str, home: Path | None) -> None:
-    """List the own assets."""
+    """List the own assets, drafts too."""
     with client(context, org, home) as node:
         found = node.assets()
-    invocation(context).output.result(found, rows(found, ["asset", "version", "title", "rows", "status"]))
+        found += [
+            {"asset": one["asset"], "version": one["version"], "state": "draft", **_of_draft(one)}
+            for one in node.drafts()
+        ]
+    invocation(context).output.result(found, rows(found, ["asset", "version", "title", "rows", "state"]))
+
+
+def _of_draft(draft: Mapping[str, Any]) -> dict[str, object]:
+    return {"title": "", "rows": draft["profile"]["rows"]}
+
+
+@command("asset.versions")
+@click.argument("asset_id", metavar="ASSET")
+@person
+@click.pass_context
+def versions(context: click.Context, asset_id: str, org: str, home: Path | None) -> None:
+    """List every version of an asset."""
+    with client(context, org, home) as node:
+        found = node.versions(asset_id)
+    view = rows(found, ["version", "state", "published", "rows", "columns", "value", "root"])
+    invocation(context).output.result(found, view)
 
 
 @command("asset.withdraw")
@@ -192,41 +206,3 @@ def withdraw(context: click.Context, asset_id: str, reason: str, org: str, home:
     with client(context, org, home) as node:
         made = node.withdraw(asset_id, reason)
     invocation(context).output.result(made, fields(made))
-
-
-@command("catalog.search")
-@click.argument("words", nargs=-1)
-@person
-@click.pass_context
-def search(context: click.Context, words: tuple[str, ...], org: str, home: Path | None) -> None:
-    """Search titles, descriptions, keywords and columns."""
-    with client(context, org, home) as node:
-        found = node.catalog(" ".join(words))
-    shown = [
-        {
-            "asset": dataset["@id"],
-            "title": dataset["dct:title"],
-            "publisher": dataset["dct:publisher"].get("foaf:nick", ""),
-            "rows": dataset["parley:rows"],
-            "columns": [column["csvw:name"] for column in dataset["csvw:tableSchema"]["csvw:column"]],
-        }
-        for dataset in found["dcat:dataset"]
-    ]
-    view = rows(shown, ["asset", "title", "publisher", "rows", "columns"])
-    invocation(context).output.result(found, view)
-
-
-@command("catalog.show")
-@click.argument("asset_id", metavar="ASSET")
-@person
-@click.pass_context
-def show(context: click.Context, asset_id: str, org: str, home: Path | None) -> None:
-    """Show an asset's catalog record."""
-    with client(context, org, home) as node:
-        found = node.dataset(asset_id)
-    schema = found["csvw:tableSchema"]["csvw:column"]
-    columns = [{name.partition(":")[2]: value for name, value in column.items()} for column in schema]
-    name, version, count = found["@id"], found["dcat:version"], found["parley:rows"]
-    heading = f"{found['dct:title']} ({name}, version {version}, {count} rows)"
-    view = rows(columns, ["name", "datatype", "role", "sensitivity", "control"], title=heading)
-    invocation(context).output.result(found, view)

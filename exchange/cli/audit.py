@@ -1,16 +1,17 @@
-"""``parley audit`` and ``parley ledger``: search, export and compare the record."""
+"""``parley audit``: search, export and compare the record."""
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import click
 
 from exchange.cli.access import client, person
 from exchange.cli.framework import LazyGroup, command, invocation, option
-from exchange.cli.output import fields, rows
+from exchange.cli.output import rows
 
-__all__ = ["audit", "compare", "export", "ledger", "search", "status"]
+__all__ = ["audit", "compare", "export", "search"]
 
 _HERE = "exchange.cli.audit"
 
@@ -19,7 +20,6 @@ audit = LazyGroup(
     {"search": f"{_HERE}:search", "export": f"{_HERE}:export", "compare": f"{_HERE}:compare"},
     "audit",
 )
-ledger = LazyGroup("ledger", {"status": f"{_HERE}:status"}, "ledger")
 
 
 @command("audit.search")
@@ -27,7 +27,17 @@ ledger = LazyGroup("ledger", {"status": f"{_HERE}:status"}, "ledger")
 @option("--participant", key="about_participant")
 @option("--agreement", key="about_agreement")
 @option("--job", key="about_job")
-@option("--type", "type_", key="entry_type")
+@option("--negotiation", key="about_negotiation")
+@option("--proposal", key="about_proposal")
+@option("--subject", "subjects", key="about_subject", multiple=True)
+@option("--type", "types", key="entry_type", multiple=True)
+@option("--actor", key="entry_actor")
+@option("--refused", key="entry_refused", is_flag=True)
+@option("--code", key="entry_code")
+@option("--since", key="since")
+@option("--until", key="until")
+@option("--newest", key="entry_newest", is_flag=True)
+@option("--limit", key="entry_limit", type=click.IntRange(min=1))
 @person
 @click.pass_context
 def search(
@@ -36,16 +46,41 @@ def search(
     participant: str | None,
     agreement: str | None,
     job: str | None,
-    type_: str | None,
+    negotiation: str | None,
+    proposal: str | None,
+    subjects: tuple[str, ...],
+    types: tuple[str, ...],
+    actor: str | None,
+    refused: bool,
+    code: str | None,
+    since: str | None,
+    until: str | None,
+    newest: bool,
+    limit: int | None,
     org: str,
     home: Path | None,
 ) -> None:
     """Search the own node's copy of the ledger."""
     with client(context, org, home) as node:
-        found = list(
-            node.entries(asset=asset, participant=participant, agreement=agreement, job=job, type_=type_)
+        entries = node.entries(
+            asset=asset,
+            participant=participant,
+            agreement=agreement,
+            job=job,
+            negotiation=negotiation,
+            proposal=proposal,
+            subjects=subjects,
+            type_=types,
+            actor=actor,
+            refused=refused,
+            code=code,
+            since=since,
+            until=until,
+            order="newest" if newest else "oldest",
         )
-    invocation(context).output.result(found, rows(found, ["index", "type", "name", "code", "txid"]))
+        found = list(islice(entries, limit))
+    columns = ["index", "time", "type", "name", "code", "txid"]
+    invocation(context).output.result(found, rows(found, columns))
 
 
 @command("audit.export")
@@ -53,6 +88,14 @@ def search(
 @option("--participant", "participants", key="about_participant", multiple=True)
 @option("--job", "jobs", key="about_job", multiple=True)
 @option("--agreement", "agreements", key="about_agreement", multiple=True)
+@option("--negotiation", "negotiations", key="about_negotiation", multiple=True)
+@option("--proposal", "proposals", key="about_proposal", multiple=True)
+@option("--since", key="since")
+@option("--until", key="until")
+@option("--entry", "entries", key="export_entry", multiple=True)
+@option("--disclose", key="export_disclose", multiple=True)
+@option("--earlier", key="export_earlier", type=click.IntRange(min=1), multiple=True)
+@option("--everything", key="everything", is_flag=True)
 @option("--out", key="out_bundle", type=click.Path(path_type=Path, dir_okay=False), required=True)
 @person
 @click.pass_context
@@ -62,6 +105,14 @@ def export(
     participants: tuple[str, ...],
     jobs: tuple[str, ...],
     agreements: tuple[str, ...],
+    negotiations: tuple[str, ...],
+    proposals: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    entries: tuple[str, ...],
+    disclose: tuple[str, ...],
+    earlier: tuple[int, ...],
+    everything: bool,
     out: Path,
     org: str,
     home: Path | None,
@@ -69,7 +120,18 @@ def export(
     """Export an evidence bundle that verifies offline."""
     with client(context, org, home) as node:
         bundle = node.export_bundle(
-            assets=assets, participants=participants, jobs=jobs, agreements=agreements
+            assets=assets,
+            participants=participants,
+            jobs=jobs,
+            agreements=agreements,
+            negotiations=negotiations,
+            proposals=proposals,
+            since=since,
+            until=until,
+            entries=entries,
+            disclose=disclose,
+            earlier=earlier,
+            everything=everything,
         )
     out.write_bytes(bundle)
     invocation(context).output.result({"bundle": str(out), "bytes": len(bundle)}, str(out))
@@ -90,13 +152,3 @@ def compare(context: click.Context, org: str, home: Path | None) -> int:
     columns = list(dict.fromkeys(name for one in differences for name in one))
     called.output.result(found, rows(differences, columns))
     return 1
-
-
-@command("ledger.status")
-@person
-@click.pass_context
-def status(context: click.Context, org: str, home: Path | None) -> None:
-    """Show how far the own copy is, and who cosigned."""
-    with client(context, org, home) as node:
-        found = node.ledger_status()
-    invocation(context).output.result(found, fields(found))

@@ -23,6 +23,7 @@ CORE = (
     "flask",
     "grpcio",
     "numpy",
+    "orjson",
     "pyarrow",
     "pynacl",
     "rbcl",
@@ -38,9 +39,20 @@ class Extra:
     distribution: str
     install: str
 
+    def version(self) -> str | None:
+        """The version that is installed, and starts where a job would run it in a process of its own."""
+        if self.name == "spu":
+            from mpc.engines import spu
+
+            return spu.version()
+        return version_of(self.distribution)
+
 
 EXTRAS = (
     Extra("psycopg", "psycopg", "pip install '.[postgresql]'"),
+    Extra("sm2", "gmssl-pyx", "pip install '.[sm2]'"),
+    Extra("nats", "nats-py", "pip install '.[nats]'"),
+    Extra("predicates", "anoncreds", "pip install '.[predicates]'"),
     Extra("tenseal", "tenseal", "pip install '.[tenseal]'"),
     Extra("phe", "phe", "pip install '.[phe]'"),
     Extra("spu", "spu", "pip install '.[spu]'"),
@@ -77,7 +89,7 @@ def probe(core: Sequence[str] = CORE, extras: Sequence[Extra] = EXTRAS) -> list[
     for name in (DISTRIBUTION, *core):
         found.append(_row(name, "core", version_of(name), "pip install ."))
     for extra in extras:
-        found.append(_row(extra.name, "extra", version_of(extra.distribution), extra.install))
+        found.append(_row(extra.name, "extra", extra.version(), extra.install))
     return found
 
 

@@ -51,8 +51,17 @@ def _shown(called: Invocation) -> Iterator[Shown]:
 @option("--rows", key="rows", type=click.IntRange(MIN_ROWS, ROWS), default=ROWS, show_default=True)
 @option("--serve", key="serve", is_flag=True)
 @option("--keep", key="keep", is_flag=True)
+@option("--database", key="demo_database")
 @click.pass_context
-def demo(context: click.Context, out: Path | None, home: Path, rows: int, serve: bool, keep: bool) -> int:
+def demo(
+    context: click.Context,
+    out: Path | None,
+    home: Path,
+    rows: int,
+    serve: bool,
+    keep: bool,
+    database: str | None,
+) -> int:
     """Run a whole consortium on this machine, answer a real joint question, verify the record."""
     from exchange.demo import Demo
     from exchange.demo.report import view
@@ -61,7 +70,7 @@ def demo(context: click.Context, out: Path | None, home: Path, rows: int, serve:
     called = invocation(context)
     with interrupting():
         with _shown(called) as watch:
-            made = Demo(out, home, rows=rows, serve=serve, keep=keep, watch=watch)
+            made = Demo(out, home, rows=rows, serve=serve, keep=keep, watch=watch, database_url=database)
             report = made.run()
         try:
             called.output.document(report.as_json(), view(report, called.text), is_sound=report.is_sound)

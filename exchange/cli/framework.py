@@ -19,7 +19,17 @@ from exchange.cli import messages
 if TYPE_CHECKING:
     from exchange.cli.output import Output
 
-__all__ = ["FORMATS", "Command", "Invocation", "LazyGroup", "Option", "command", "invocation", "option"]
+__all__ = [
+    "FORMATS",
+    "Command",
+    "Invocation",
+    "LazyGroup",
+    "Option",
+    "alias",
+    "command",
+    "invocation",
+    "option",
+]
 
 FORMATS = ("text", "json", "jsonl")
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -156,6 +166,13 @@ def command(path: str) -> Callable[[Callable[..., object]], Command]:
         return made
 
     return declare
+
+
+def alias(made: Command, path: str) -> Command:
+    """Declare a command that does the same as ``made`` in another place."""
+    common = {parameter.name for parameter in _common()}
+    own = [parameter for parameter in made.params if parameter.name not in common]
+    return Command(name=path.rsplit(".", 1)[-1], callback=made.callback, params=own, help=f"help.{path}")
 
 
 def option(*names: str, key: str, **attributes: object) -> Callable[[Function], Function]:

@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 
     from exchange.sdk import NodeClient
 
-__all__ = ["fetch", "job", "list_", "result", "result_view", "show", "submit", "wait", "wait_for"]
+__all__ = [
+    "fetch",
+    "job",
+    "list_",
+    "result",
+    "result_view",
+    "resume",
+    "show",
+    "stop",
+    "submit",
+    "suspend",
+    "wait",
+    "wait_for",
+]
 
 _HERE = "exchange.cli.jobs"
 DEFAULT_TIMEOUT_S = 600.0
@@ -33,6 +46,9 @@ job = LazyGroup(
         "show": f"{_HERE}:show",
         "wait": f"{_HERE}:wait",
         "result": f"{_HERE}:result",
+        "stop": f"{_HERE}:stop",
+        "suspend": f"{_HERE}:suspend",
+        "resume": f"{_HERE}:resume",
     },
     "job",
 )
@@ -98,7 +114,10 @@ def fetch(node: NodeClient, job: str, out: Path | None) -> dict[str, Any]:
 
 
 def result_view(document: Mapping[str, Any]) -> RenderableType:
-    """Lay out a result: one row per group, or the number of matches."""
+    """Lay out a result: a table, one row per group, or the number of matches."""
+    if "columns" in document:
+        columns = [str(name) for name in document["columns"]]
+        return rows([dict(zip(columns, row, strict=True)) for row in document["rows"]], columns)
     if not document.get("groups"):
         return fields({"matched": document.get("matched")})
     measures = list(document["measures"])
@@ -176,3 +195,38 @@ def result(context: click.Context, job_id: str, out: Path | None, org: str, home
     with client(context, org, home) as node:
         found = fetch(node, job_id, out)
     invocation(context).output.result(found, result_view(found["result"]))
+
+
+@command("job.stop")
+@click.argument("job_id", metavar="JOB")
+@option("--reason", key="reason", required=True)
+@person
+@click.pass_context
+def stop(context: click.Context, job_id: str, reason: str, org: str, home: Path | None) -> None:
+    """Stop a job at every party."""
+    with client(context, org, home) as node:
+        made = node.stop_job(job_id, reason)
+    invocation(context).output.result(made, fields(made))
+
+
+@command("job.suspend")
+@click.argument("job_id", metavar="JOB")
+@option("--reason", key="reason", required=True)
+@person
+@click.pass_context
+def suspend(context: click.Context, job_id: str, reason: str, org: str, home: Path | None) -> None:
+    """Pause own parts of a job; nothing of it leaves until they go on."""
+    with client(context, org, home) as node:
+        made = node.suspend_job(job_id, reason)
+    invocation(context).output.result(made, fields(made))
+
+
+@command("job.resume")
+@click.argument("job_id", metavar="JOB")
+@person
+@click.pass_context
+def resume(context: click.Context, job_id: str, org: str, home: Path | None) -> None:
+    """Let the parts go on that this organisation has paused."""
+    with client(context, org, home) as node:
+        made = node.resume_job(job_id)
+    invocation(context).output.result(made, fields(made))

@@ -8,6 +8,7 @@ last one with ``terminal: true``. The envelope is
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Protocol
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
     from exchange.errors import PublicFace
 
-__all__ = ["SCHEMA_VERSION", "Bar", "Output", "failure", "fields", "rows", "success"]
+__all__ = ["SCHEMA_VERSION", "Bar", "Output", "failure", "fields", "plain", "rows", "success"]
 
 SCHEMA_VERSION = "1"
+
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def success(data: object) -> dict[str, object]:
@@ -164,7 +167,7 @@ def rows(
     """Lay out ``items`` as a table; headings are the API's own words."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=None if title is None else plain(title), title_justify="left")
     for field in columns:
         numbers = [item.get(field) for item in items]
         right = bool(numbers) and all(isinstance(value, int | float) for value in numbers)
@@ -190,7 +193,12 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return plain(json.dumps(value, ensure_ascii=False, sort_keys=True))
     if isinstance(value, list | tuple):
         return ", ".join(_cell(part) for part in value)
-    return str(value)
+    return plain(str(value))
+
+
+def plain(text: str) -> str:
+    """Replace what would steer a terminal or turn its writing round: texts may come from other members."""
+    return _STEERING.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exchange.cli.access import client, person
+from exchange.cli.budgets import millionths
 from exchange.cli.framework import command, invocation, option
 from exchange.cli.jobs import DEFAULT_TIMEOUT_S, fetch, result_view, wait_for
 from exchange.errors import InvalidRequest, NotFound
@@ -21,7 +22,7 @@ from exchange.errors import InvalidRequest, NotFound
 if TYPE_CHECKING:
     from exchange.sdk import NodeClient, Side
 
-__all__ = ["choose_agreement", "psi", "sides", "stats"]
+__all__ = ["answer", "choose_agreement", "privacy_of", "psi", "sides", "stats"]
 
 DEFAULT_MIN_COHORT = 10
 
@@ -63,9 +64,10 @@ def sides(
     return reader, found
 
 
-def _run(
+def answer(
     context: click.Context, node: NodeClient, spec: Mapping[str, Any], timeout_s: float, out: Path | None
 ) -> None:
+    """Submit a question, wait, and show what came of it."""
     called = invocation(context)
     made = node.submit(spec)
     called.output.note("note.submitted", job=made["job"])
@@ -113,7 +115,7 @@ def psi(
             right=right,
             minimum_matches=min_matches,
         )
-        _run(context, node, spec, timeout_s, out)
+        answer(context, node, spec, timeout_s, out)
 
 
 @command("stats")
@@ -124,6 +126,10 @@ def psi(
 @option("--rule", "rules", key="rule", multiple=True)
 @option("--agreement", "named", key="agreement", multiple=True)
 @option("--min-cohort", key="min_cohort", type=click.IntRange(1), default=DEFAULT_MIN_COHORT)
+@option("--epsilon", key="epsilon")
+@option("--delta-exponent", key="delta_exponent", type=click.IntRange(1, 30), default=6, show_default=True)
+@option("--mechanism", key="mechanism", type=click.Choice(["gaussian", "laplace"]), default="gaussian")
+@option("--bounds", key="bounds", metavar="COLUMN:LOWER:UPPER", multiple=True)
 @option("--title", key="title", default="stats")
 @option("--timeout", "timeout_s", key="timeout", type=float, default=DEFAULT_TIMEOUT_S, show_default=True)
 @option("--out", key="out_files", type=click.Path(path_type=Path, file_okay=False))
@@ -138,6 +144,10 @@ def stats(
     rules: tuple[str, ...],
     named: tuple[str, ...],
     min_cohort: int,
+    epsilon: str | None,
+    delta_exponent: int,
+    mechanism: str,
+    bounds: tuple[str, ...],
     title: str,
     timeout_s: float,
     out: Path | None,
@@ -159,5 +169,29 @@ def stats(
             measures=[Measure.parse(measure) for measure in measures],
             group=Reference.parse(group),
             min_cohort=min_cohort,
+            privacy=privacy_of(epsilon, delta_exponent, mechanism, bounds),
         )
-        _run(context, node, spec, timeout_s, out)
+        answer(context, node, spec, timeout_s, out)
+
+
+def privacy_of(
+    epsilon: str | None, delta_exponent: int, mechanism: str, bounds: Sequence[str]
+) -> dict[str, Any] | None:
+    """The step's parameter ``privacy``; None where no epsilon is given."""
+    if epsilon is None:
+        if bounds:
+            raise InvalidRequest("--bounds", "bounds together with --epsilon", "bounds alone")
+        return None
+    ranges = {}
+    for text in bounds:
+        column, _, ends = text.partition(":")
+        lower, colon, upper = ends.partition(":")
+        if not (column and colon):
+            raise InvalidRequest("--bounds", "COLUMN:LOWER:UPPER, such as balance:0:5000", repr(text)[:40])
+        ranges[column] = {"lower": lower, "upper": upper}
+    return {
+        "mechanism": mechanism,
+        "epsilon_micro": millionths("--epsilon", epsilon),
+        "delta_exponent": delta_exponent,
+        "bounds": ranges,
+    }

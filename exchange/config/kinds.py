@@ -10,6 +10,7 @@ import binascii
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,18 +19,28 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from exchange.config.problems import Unfit, found
+from ledger.errors import MalformedKey
+from ledger.notes import ED25519, Vkey
 
 __all__ = [
+    "OutsideCopy",
     "Read",
     "address",
+    "addresses",
     "certificate",
+    "certificates",
     "database",
     "https",
+    "number",
     "one_of",
+    "outside_copies",
     "path",
     "paths",
+    "processes",
     "seconds",
     "text",
+    "urls",
+    "yes_or_no",
 ]
 
 Read = Callable[[Any, Path], object]
@@ -37,6 +48,7 @@ Read = Callable[[Any, Path], object]
 _DATABASES = ("sqlite", "postgresql")
 _LONGEST_S = 86_400
 _LAST_PORT = 65_535
+_MOST_PROCESSES = 64
 _ASN1_SEQUENCE = b"\x30"  # the first byte of every DER certificate
 
 
@@ -70,6 +82,26 @@ def seconds(value: Any, _: Path) -> int:  # noqa: ANN401
     return number
 
 
+def processes(value: Any, _: Path) -> int:  # noqa: ANN401
+    """How many processes, from none to 64."""
+    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _MOST_PROCESSES:
+        raise Unfit(f"a whole number from 0 to {_MOST_PROCESSES}", found(value))
+    return number
+
+
+def number(least: int, most: int) -> Read:
+    """A whole number within limits."""
+
+    def read(value: Any, _: Path) -> int:  # noqa: ANN401
+        given = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+        if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= most:
+            raise Unfit(f"a whole number from {least} to {most}", found(value))
+        return given
+
+    return read
+
+
 def address(value: Any, _: Path) -> str:  # noqa: ANN401
     """Host and port; an IPv6 address stands in brackets."""
     host, _colon, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
@@ -80,6 +112,14 @@ def address(value: Any, _: Path) -> str:  # noqa: ANN401
     return str(value)
 
 
+def addresses(value: Any, directory: Path) -> tuple[str, ...]:  # noqa: ANN401
+    """A list of ``host:port``; in a variable, with commas between."""
+    given = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        raise Unfit("a list of host:port", found(value))
+    return tuple(address(item, directory) for item in given)
+
+
 def https(value: Any, _: Path) -> str:  # noqa: ANN401
     """An HTTPS address without path, query and credentials."""
     parts = urlsplit(value) if isinstance(value, str) else urlsplit("")
@@ -88,6 +128,41 @@ def https(value: Any, _: Path) -> str:  # noqa: ANN401
     if not bare or not host or "@" in host or not _is_port(port):
         raise Unfit("an address of the form https://host:port", found(value))
     return str(value).rstrip("/")
+
+
+def web_hook(value: Any, _: Path) -> str:  # noqa: ANN401
+    """An HTTPS address with a port and a path, without query, fragment and credentials."""
+    parts = urlsplit(value) if isinstance(value, str) else urlsplit("")
+    host, _colon, port = parts.netloc.rpartition(":")
+    bare = parts.scheme == "https" and not parts.query and not parts.fragment
+    if not bare or not host or "@" in host or not _is_port(port) or not parts.path.startswith("/"):
+        raise Unfit("an address of the form https://host:port/path", found(value))
+    return str(value)
+
+
+def urls(*schemes: str) -> Read:
+    """A list of addresses ``scheme://host:port``; in a variable, with commas between."""
+
+    def read(value: Any, _: Path) -> tuple[str, ...]:  # noqa: ANN401
+        given = (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+        if not isinstance(given, list | tuple):
+            raise Unfit("a list of addresses", found(value))
+        return tuple(_url(item, schemes) for item in given)
+
+    return read
+
+
+def _url(item: Any, schemes: tuple[str, ...]) -> str:  # noqa: ANN401
+    parts = urlsplit(item) if isinstance(item, str) else urlsplit("")
+    host, _colon, port = parts.netloc.rpartition(":")
+    bare = parts.scheme in schemes and parts.path in ("", "/") and not parts.query and not parts.fragment
+    if not bare or not host or "@" in host or not _is_port(port):
+        forms = " or ".join(f"{scheme}://host:port" for scheme in schemes)
+        shown = "another text" if isinstance(item, str) else found(item)  # a text may hold a password
+        raise Unfit(f"addresses of the form {forms}", shown)
+    return str(item).rstrip("/")
 
 
 def certificate(value: Any, _: Path) -> bytes:  # noqa: ANN401
@@ -102,6 +177,53 @@ def certificate(value: Any, _: Path) -> bytes:  # noqa: ANN401
     if der[:1] != _ASN1_SEQUENCE:
         raise Unfit(expected, "other bytes")
     return der
+
+
+def certificates(value: Any, directory: Path) -> tuple[bytes, ...]:  # noqa: ANN401
+    """A list of DER certificates in base64url; in a variable, with commas between."""
+    given = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        raise Unfit("a list of certificates", found(value))
+    return tuple(certificate(item, directory) for item in given)
+
+
+@dataclass(frozen=True)
+class OutsideCopy:
+    """A witness or a mirror of this hub's log: address, the one certificate accepted there, its keys."""
+
+    url: str
+    certificate: bytes
+    vkeys: tuple[Vkey, ...]
+
+
+def outside_copies(value: Any, directory: Path) -> tuple[OutsideCopy, ...]:  # noqa: ANN401
+    """A list of texts ``URL CERTIFICATE VKEY...``; in a variable, one a line."""
+    given = value.splitlines() if isinstance(value, str) else value
+    if not isinstance(given, list | tuple):
+        raise Unfit("a list of texts", found(value))
+    return tuple(_outside_copy(item, directory) for item in given)
+
+
+def _outside_copy(item: Any, directory: Path) -> OutsideCopy:  # noqa: ANN401
+    words = item.split() if isinstance(item, str) else []
+    if len(words) < 3:
+        raise Unfit("an address, a certificate and verifier keys, with spaces between", found(item))
+    try:
+        vkeys = tuple(Vkey.parse(word) for word in words[2:])
+    except MalformedKey as error:
+        raise Unfit("verifier keys of cosigners", str(error)) from None
+    if any(vkey.type == ED25519 for vkey in vkeys):
+        raise Unfit("verifier keys of cosigners", "a log's")
+    return OutsideCopy(https(words[0], directory), certificate(words[1], directory), vkeys)
+
+
+def yes_or_no(value: Any, _: Path) -> bool:  # noqa: ANN401
+    """True or false; in a variable, as a word."""
+    words = {"true": True, "false": False}
+    read = words.get(value.lower(), value) if isinstance(value, str) else value
+    if not isinstance(read, bool):
+        raise Unfit("true or false", found(value))
+    return read
 
 
 def path(value: Any, directory: Path) -> Path:  # noqa: ANN401

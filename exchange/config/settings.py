@@ -1,4 +1,4 @@
-"""The frozen settings of a hub and of a node, and how they get from and to the file."""
+"""The frozen settings of a hub, of a node and of a witness, and how they get from and to the file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from exchange.config.directory import directory_problems, private_directory
+from exchange.config.kinds import OutsideCopy
 from exchange.config.problems import ConfigError, Problem, Unfit, found
-from exchange.config.vocabulary import HUB_FIELDS, JOINING, NODE_FIELDS, Field
+from exchange.config.vocabulary import (
+    DATASPACE,
+    HUB_FIELDS,
+    JOINING,
+    NODE_FIELDS,
+    OIDC,
+    TOGETHER,
+    WEBHOOK,
+    WITNESS_FIELDS,
+    Field,
+)
 
 __all__ = [
     "FILE_NAME",
@@ -19,17 +30,19 @@ __all__ = [
     "HubSettings",
     "Kind",
     "NodeSettings",
+    "WitnessSettings",
     "amend",
     "check",
     "hub_settings",
     "load",
     "node_settings",
     "save",
+    "witness_settings",
 ]
 
 FILE_NAME = "parley.toml"
 
-Kind = Literal["hub", "node"]
+Kind = Literal["hub", "node", "witness"]
 Role = Literal["participant", "regulator"]
 
 
@@ -42,7 +55,20 @@ class HubSettings:
     origin: str
     member_bind: str
     operator_bind: str
+    public_url: str | None
     database: str = field(repr=False)
+    verify_processes: int
+    witnesses: tuple[OutsideCopy, ...] = ()
+    mirrors: tuple[OutsideCopy, ...] = ()
+    etcd_endpoints: tuple[str, ...] = ()
+    etcd_ca: Path | None = None
+    etcd_certificate: Path | None = None
+    etcd_key: Path | None = None
+    nats_servers: tuple[str, ...] = ()
+    nats_monitors: tuple[str, ...] = ()
+    nats_ca: Path | None = None
+    nats_certificate: Path | None = None
+    nats_key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -66,18 +92,61 @@ class NodeSettings:
     api_bind: str
     party_bind: str
     party_endpoint: str
+    public_url: str | None
+    did_hosts: tuple[str, ...]
+    dataspace_bind: str | None
+    dataspace_url: str | None
+    dataspace_guests: tuple[bytes, ...]
     hub: HubAddress | None
     source_roots: tuple[Path, ...]
+    api_hosts: tuple[str, ...] = ()
+    webhook_url: str | None = None
+    webhook_certificate: bytes | None = None
+    webhook_secret: Path | None = None
     database: str = field(repr=False)
+    computes_for_members: bool
     max_clock_skew_s: int
     connect_timeout_s: int
     step_timeout_s: int
     final_timeout_s: int
+    verify_processes: int
+    separate_roles: tuple[frozenset[str], ...]
+    password_memory_kib: int
+    password_passes: int
+    password_min_length: int
+    totp_required: bool
+    session_idle_s: int
+    session_max_s: int
+    signin_free_failures: int
+    signin_wait_max_s: int
+    signin_lock_after: int
+    invitation_hours: int
+    token_max_days: int
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret: Path | None
+    oidc_ca: Path | None
+    oidc_account_claim: str
+    oidc_groups_claim: str
+    oidc_group_roles: tuple[tuple[str, str], ...]
+    oidc_create_accounts: bool
+    oidc_second_factor: tuple[tuple[str, str], ...]
 
     @property
     def hub_url(self) -> str:
         """Address of the hub, empty before joining."""
         return "" if self.hub is None else self.hub.url
+
+
+@dataclass(frozen=True, kw_only=True)
+class WitnessSettings:
+    """What a witness is started with; the fields are those of ``WITNESS_FIELDS``."""
+
+    directory: Path
+    name: str
+    bind: str
+    mirror: bool
+    database: str = field(repr=False)
 
 
 def hub_settings(directory: Path, environ: Mapping[str, str]) -> HubSettings:
@@ -98,15 +167,27 @@ def node_settings(directory: Path, environ: Mapping[str, str]) -> NodeSettings:
     return _node(directory, _read(directory, "node", environ))
 
 
-def load(path: Path, environ: Mapping[str, str]) -> HubSettings | NodeSettings:
+def witness_settings(directory: Path, environ: Mapping[str, str]) -> WitnessSettings:
+    """Read the settings of the witness in ``directory``.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    return WitnessSettings(directory=directory, **_read(directory, "witness", environ))
+
+
+def load(path: Path, environ: Mapping[str, str]) -> HubSettings | NodeSettings | WitnessSettings:
     """Read the settings in ``path``, a data directory or the ``parley.toml`` in one, whatever their kind.
 
     Raises:
         ConfigError: with every problem found.
     """
     directory = path.parent if path.name == FILE_NAME else path
-    if _load(directory).get("kind") == "hub":
+    kind = _load(directory).get("kind")
+    if kind == "hub":
         return hub_settings(directory, environ)
+    if kind == "witness":
+        return witness_settings(directory, environ)
     return node_settings(directory, environ)
 
 
@@ -150,12 +231,13 @@ def amend(directory: Path, values: Mapping[str, object]) -> None:
         ConfigError: the file as it would become is not usable; it stays as it was.
     """
     before = _load(directory)
-    kind: Kind = "hub" if before.pop("kind", None) == "hub" else "node"
+    kinds: dict[object, Kind] = {"hub": "hub", "witness": "witness"}
+    kind = kinds.get(before.pop("kind", None), "node")
     save(directory, kind, before | dict(values))
 
 
 def _fields(kind: str) -> tuple[Field, ...]:
-    return HUB_FIELDS if kind == "hub" else NODE_FIELDS
+    return {"hub": HUB_FIELDS, "witness": WITNESS_FIELDS}.get(kind, NODE_FIELDS)
 
 
 def _read(directory: Path, kind: str, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -200,7 +282,9 @@ def _parse(
             values[entry.name] = None if value is None else entry.read(value, directory)
         except Unfit as unfit:
             problems.append(Problem(named, unfit.expected, unfit.actual))
-    problems += _joining_problems(values) if kind == "node" else []
+    if kind == "node":
+        problems += _joining_problems(values) + _pair_problems(values, DATASPACE, OIDC, WEBHOOK)
+    problems += _pair_problems(values, *TOGETHER) if kind == "hub" else []
     if problems:
         raise ConfigError(problems)
     return values
@@ -217,6 +301,15 @@ def _joining_problems(values: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
+def _pair_problems(values: Mapping[str, Any], *pairs: tuple[str, str]) -> list[Problem]:
+    return [
+        Problem(name, f"a value, because {other} has one", "nothing")
+        for pair in pairs
+        for name, other in (pair, pair[::-1])
+        if name in values and not values[name] and values.get(other)
+    ]
+
+
 def _node(directory: Path, values: dict[str, Any]) -> NodeSettings:
     url, certificate, genesis = (values.pop(name) for name in JOINING)
     hub = None if url is None else HubAddress(url, certificate, genesis)
@@ -224,6 +317,8 @@ def _node(directory: Path, values: dict[str, Any]) -> NodeSettings:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(part) for part in value)}]"
     if isinstance(value, str | Path):

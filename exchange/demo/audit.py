@@ -50,7 +50,7 @@ def _search(stage: Stage) -> None:
     stage.report.check(bool(by_asset), f"the regulator finds entries about {LOANS}")
     stage.report.check(bool(by_member), f"the regulator finds entries about {LENDER}")
     stage.report.evidence |= {"entries_by_asset": len(by_asset), "entries_by_participant": len(by_member)}
-    stage.report.say(8, "demo.searched", asset=LOANS, found=len(by_asset), member=LENDER, more=len(by_member))
+    stage.report.say(9, "demo.searched", asset=LOANS, found=len(by_asset), member=LENDER, more=len(by_member))
 
 
 def _compare(stage: Stage) -> None:
@@ -63,7 +63,7 @@ def _compare(stage: Stage) -> None:
     for difference in differences:
         stage.report.check(False, f"the hub's log differs from the regulator's copy: {difference}")
     if not differences:
-        stage.report.say(8, "demo.compared", checked=found["checked"])
+        stage.report.say(9, "demo.compared", checked=found["checked"])
 
 
 def _export(stage: Stage) -> Path:
@@ -91,7 +91,7 @@ def _verify(stage: Stage, bundle: Path) -> None:
         done.returncode == 0, f"the bundle verifies offline: {answer.get('message', done.stderr)}"
     )
     key = "demo.verified.serving" if stage.keep_running else "demo.verified"
-    stage.report.say(8, key, bytes=bundle.stat().st_size)
+    stage.report.say(9, key, bytes=bundle.stat().st_size)
 
 
 def _alter_bundle(stage: Stage, bundle: Path) -> None:
@@ -121,7 +121,7 @@ def _alter_bundle(stage: Stage, bundle: Path) -> None:
             f"a bundle with byte {one['position']} altered is refused; exit code {one['exit_code']}",
         )
     stage.report.verification["altered_bundles"] = tried
-    stage.report.say(8, "demo.altered.bundle", count=len(tried), reason=tried[0]["reason"])
+    stage.report.say(9, "demo.altered.bundle", count=len(tried), reason=tried[0]["reason"])
 
 
 def _check_hub(stage: Stage, copy: Path) -> None:
@@ -151,7 +151,7 @@ def _alter_hub(stage: Stage, copy: Path) -> None:
     stage.report.check(
         done.returncode == 1 and bool(named), f"fsck names entry {index} after one of its bytes was altered"
     )
-    stage.report.say(8, "demo.altered.hub", entry=index, reason=(named or problems or [_NAMES_NOTHING])[0])
+    stage.report.say(9, "demo.altered.hub", entry=index, reason=(named or problems or [_NAMES_NOTHING])[0])
 
 
 def alter_entry(hub: Path, *, part: int = 2) -> int:

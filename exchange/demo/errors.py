@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from exchange.errors import ExchangeError
 
-__all__ = ["CheckFailed", "DatasetMissing"]
+__all__ = ["CheckFailed", "DatabaseUnusable", "DatasetMissing"]
 
 
 class DatasetMissing(ExchangeError):
     """The package that ships the data set is not installed."""
 
     code = "demo.dataset-missing"
+    blame = "operator"
+
+
+class DatabaseUnusable(ExchangeError):
+    """The database that was named cannot take the lender's table."""
+
+    code = "demo.database-unusable"
     blame = "operator"
 
 

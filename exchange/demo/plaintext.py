@@ -40,7 +40,10 @@ _MEAN = Decimal("0.000001")
 def expected(
     source: Path, people: Iterable[int], *, measures: Sequence[str], group: str, min_cohort: int
 ) -> dict[str, Any]:
-    """Compute counts, sums and means by group over ``people``, leaving out groups below ``min_cohort``."""
+    """Compute counts, sums and means by group over ``people``, leaving out groups below ``min_cohort``.
+
+    If fewer people than that are left out, the next smallest groups go with them.
+    """
     sums = ", ".join(f"sum(({MEASURES[name]})::DECIMAL(18, 2))" for name in measures)
     # The fragments are constants of this module; values travel as parameters.
     query = (
@@ -52,6 +55,10 @@ def expected(
         database.register("matched_people", pa.table({"id": pa.array(sorted(people), pa.int64())}))
         found = database.execute(query, [str(source)]).fetchall()
     kept = [row for row in found if row[1] >= min_cohort]
+    for row in sorted(kept, key=lambda row: int(row[1])):
+        if not 0 < sum(row[1] for row in found if row not in kept) < min_cohort:
+            break
+        kept.remove(row)
     return {
         "matched": sum(row[1] for row in kept),
         "suppressed_groups": len(found) - len(kept),

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from exchange.demo import steps
 from exchange.demo.audit import audit
-from exchange.demo.dataset import PEOPLE, locate
+from exchange.demo.dataset import PEOPLE, check_database, locate
 from exchange.demo.errors import CheckFailed
 from exchange.demo.report import Report
+from exchange.demo.rights import exercise
 from exchange.demo.stage import Stage, Watch
 from exchange.signals import interrupting
 
@@ -31,6 +32,7 @@ STEPS: tuple[Callable[[Stage], None], ...] = (
     steps.answer,
     steps.read_record,
     steps.refuse,
+    exercise,
     audit,
 )
 
@@ -51,11 +53,13 @@ class Demo:
     Args:
         out: directory for report, evidence, table and plot; None leaves nothing behind.
         home: directory in which the working directory is made.
-        before_audit: called with the running consortium between steps 7 and 8.
+        before_audit: called with the running consortium before the audit, its last step.
         rows: how many people of the data set take part.
         keep: leave the working directory.
         serve: leave the consortium running; the caller stops it with ``close``.
         watch: told how far it is.
+        database_url: of a MariaDB, MySQL or PostgreSQL database that holds the lender's table meanwhile, in
+            place of a SQLite file.
     """
 
     def __init__(
@@ -68,27 +72,40 @@ class Demo:
         keep: bool = False,
         serve: bool = False,
         watch: Watch | None = None,
+        database_url: str | None = None,
     ) -> None:
         self._out, self._home, self._before_audit = out, home.resolve(), before_audit
         self._rows, self._keep, self._serve = rows, keep, serve
         self._watch = watch or Unwatched()
+        self._database_url = database_url
         self._stage: Stage | None = None
 
     def run(self) -> Report:
         """Run all steps. A check that fails is in the report; with ``serve`` the processes go on.
 
         Raises:
-            DatasetMissing: before anything is started.
+            DatasetMissing, DatabaseUnusable: before anything is started.
             ExchangeError: a step could not be done at all; everything is stopped and removed.
         """
         locate()
+        if self._database_url is not None:
+            check_database(self._database_url)
         started = time.monotonic()
         self._home.mkdir(parents=True, exist_ok=True)
         if self._out is not None:
             self._out.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="parley-demo-", dir=self._home))
         report = Report()
-        stage = Stage(work, self._out, self._rows, self._watch, report, self._before_audit, self._serve)
+        stage = Stage(
+            work,
+            self._out,
+            self._rows,
+            self._watch,
+            report,
+            self._before_audit,
+            self._serve,
+            self._database_url,
+        )
         self._stage = stage
         with interrupting():
             try:
@@ -119,9 +136,9 @@ class Demo:
         stage = self._stage
         if stage is None:
             return
-        stage.open.close()
         if stage.consortium is not None:
             stage.consortium.stop()
+        stage.open.close()
         if not self._keep:
             shutil.rmtree(stage.work, ignore_errors=True)
         self._stage = None

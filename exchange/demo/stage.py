@@ -16,6 +16,7 @@ from exchange.errors import TimedOut
 from exchange.local.processes import child_environment, parley
 
 if TYPE_CHECKING:
+    from exchange.demo.outside import Outside
     from exchange.local import Consortium
     from exchange.sdk import NodeClient
 
@@ -48,8 +49,10 @@ class Stage:
     report: Report
     before_audit: Callable[[Consortium], None] | None
     keep_running: bool
+    database_url: str | None = None
     parts: Parts | None = None
     consortium: Consortium | None = None
+    services: Outside | None = None
     dids: dict[str, str] = field(default_factory=dict)
     agreements: dict[str, dict[str, Any]] = field(default_factory=dict)
     jobs: list[str] = field(default_factory=list)
@@ -64,6 +67,13 @@ class Stage:
         if self.consortium is None:
             raise RuntimeError("the consortium is formed in step 1")
         return self.consortium
+
+    @property
+    def outside(self) -> Outside:
+        """The services outside the consortium."""
+        if self.services is None:
+            raise RuntimeError("the services are started in step 1")
+        return self.services
 
     @property
     def data(self) -> Parts:

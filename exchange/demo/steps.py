@@ -7,31 +7,29 @@ organisation's own node, and states in the report what it claims and whether it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from exchange.demo import dataset, plaintext
+from exchange.demo.outside import Outside
 from exchange.demo.stage import ANALYST, BUREAU, INCOME, LENDER, LOANS, REGULATOR, Stage
+from exchange.demo.terms import (
+    INCOME_COLUMNS,
+    LOAN_COLUMNS,
+    MEASURES,
+    MIN_COHORT,
+    PURPOSE,
+    USES,
+    question,
+    wanted,
+)
+from exchange.demo.terms import asset as described
 from exchange.errors import JobRefused
 from exchange.local import Consortium
-from exchange.sdk import Identifier, Measure, Reference, Side, statistics_spec
-from ledger.entries import new_id
 
 __all__ = ["agree", "answer", "deal", "form", "publish", "read_record", "refuse"]
 
-PURPOSE = "dpv:CustomerSolvencyMonitoring"
 OTHER_PURPOSE = "dpv:DirectMarketing"
-OPERATIONS = ["psi/ecdh", "stats/group-sums"]
-OUTPUT_TYPES = ["aggregate", "cardinality"]
-USES = 3
-MIN_COHORT = 10
-RULES = ("upper", "remove-spaces")
-LOAN_COLUMNS = ["customer_id", "default_next_month", "bill_amount", "payment_amount"]
-INCOME_COLUMNS = ["person_id", "income_band", "age_band", "education"]
-MEASURES = ("default_next_month", "bill_amount")
-DECIMALS = {"default_next_month": 0, "bill_amount": 2, "payment_amount": 0}
-CONTROLS = {"identifier": "AFTER_JOIN", "measure": "AFTER_AGGREGATE", "group": "AFTER_GROUP_BY"}
 
 
 def form(stage: Stage) -> None:
@@ -39,10 +37,16 @@ def form(stage: Stage) -> None:
     orgs = (LENDER, BUREAU, REGULATOR)
     for org in (LENDER, BUREAU):
         stage.data_directory(org).mkdir(mode=0o700, parents=True)
+    stage.services = outside = Outside()
+    stage.open.callback(outside.close)
     made = Consortium.up(
         stage.work / "consortium",
         orgs,
         join=(ANALYST,),
+        settings={
+            LENDER: outside.provider.settings(stage.data_directory(LENDER)),
+            BUREAU: {"api_hosts": [outside.api.place]},
+        },
         data={org: [stage.data_directory(org)] for org in (LENDER, BUREAU)},
         steps=lambda key, done, total: stage.watch.part(done, total, key),
     )
@@ -56,8 +60,14 @@ def form(stage: Stage) -> None:
 def deal(stage: Stage) -> None:
     """Step 2: real data, split between two owners with different spellings of identity numbers."""
     parts = dataset.write_parts(
-        dataset.locate(), stage.data_directory(LENDER), stage.data_directory(BUREAU), rows=stage.rows
+        dataset.locate(),
+        stage.data_directory(LENDER),
+        stage.data_directory(BUREAU),
+        rows=stage.rows,
+        database_url=stage.database_url,
     )
+    if stage.database_url is not None:
+        stage.open.callback(dataset.drop_lender, stage.database_url)
     stage.parts = parts
     stage.report.say(
         2,
@@ -74,13 +84,13 @@ def deal(stage: Stage) -> None:
 
 def publish(stage: Stage) -> None:
     """Step 3: each owner publishes its table from its own node."""
-    loans = _asset(
+    loans = described(
         "loans",
         "Credit card loans",
-        {"kind": "sql", "location": stage.data.lender_url, "table": "loans"},
+        {"kind": "table", "location": stage.data.lender_url, "table": dataset.TABLE},
         {"customer_id": "identifier"} | dict.fromkeys(LOAN_COLUMNS[1:], "measure"),
     )
-    income = _asset(
+    income = described(
         "income",
         "Income, age and education",
         {"kind": "file", "location": str(stage.data.bureau_file), "table": None},
@@ -92,42 +102,12 @@ def publish(stage: Stage) -> None:
         stage.report.say(
             3, "demo.published", asset=made["asset"], rows=made["rows"], root=str(made["root"])[:16]
         )
+    # Three questions about the same people: without this, a small group would be what two answers differ by.
+    stage.at(BUREAU).set_output_rules(INCOME, {"complementary": True})
     stage.settle()
     for asset in (LOANS, INCOME):
         record = stage.at(ANALYST).dataset(asset)
         stage.report.require(asset in str(record), f"the catalog shows {asset}")
-
-
-def _asset(name: str, title: str, source: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "title": title,
-        "description": "default of credit card clients (UCI 350)",
-        "keywords": ["credit", "demonstration"],
-        "source": dict(source),
-        "columns": [
-            {
-                "name": column,
-                "role": role,
-                "sensitivity": "confidential" if role == "identifier" else "internal",
-                "control": CONTROLS[role],
-            }
-            for column, role in roles.items()
-        ],
-        "terms": {
-            "purposes": [PURPOSE],
-            "operations": OPERATIONS,
-            "columns": list(roles),
-            "uses": 10,
-            "expires": _in_days(365),
-            "min_cohort": MIN_COHORT,
-            "output_types": OUTPUT_TYPES,
-        },
-    }
-
-
-def _in_days(days: int) -> str:
-    return (datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def agree(stage: Stage) -> None:
@@ -137,17 +117,7 @@ def agree(stage: Stage) -> None:
         LOANS in found and INCOME in found, "a catalog search for 'credit' finds both assets"
     )
     for asset, owner, columns in ((LOANS, LENDER, LOAN_COLUMNS), (INCOME, BUREAU, INCOME_COLUMNS)):
-        asked = stage.at(ANALYST).request_agreement(
-            {
-                "asset": asset,
-                "purpose": PURPOSE,
-                "operations": OPERATIONS,
-                "columns": columns,
-                "uses": USES,
-                "expires": _in_days(30),
-                "min_cohort": MIN_COHORT,
-            }
-        )
+        asked = stage.at(ANALYST).request_agreement(wanted(asset, columns, uses=USES))
         stage.settle()
         given = stage.at(owner).approve(str(asked["negotiation"]), "asked for the joint solvency study")
         stage.report.say(4, "demo.agreed", owner=owner, asset=asset, agreement=given["agreement"], uses=USES)
@@ -217,24 +187,7 @@ def _follow(stage: Stage, seen: Mapping[str, Any]) -> None:
 
 
 def _submit(stage: Stage, group: str, title: str, purpose: str) -> str:
-    sides = [
-        Side(
-            stage.dids[owner],
-            str(stage.agreements[asset]["agreement"]),
-            Identifier(Reference(asset, column), RULES),
-        )
-        for owner, asset, column in ((LENDER, LOANS, "customer_id"), (BUREAU, INCOME, "person_id"))
-    ]
-    spec = statistics_spec(
-        job=new_id("job", lambda: datetime.now(UTC)),
-        title=title,
-        purpose=purpose,
-        reader=stage.dids[ANALYST],
-        sides=sides,
-        measures=[Measure(Reference(LOANS, name), DECIMALS[name]) for name in MEASURES],
-        group=Reference(INCOME, group),
-        min_cohort=MIN_COHORT,
-    )
+    spec = question(stage, stage.agreements, group, title, purpose=purpose)
     return str(stage.at(ANALYST).submit(spec)["job"])
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Flask, Response, json
 
-from exchange.hub.api.about import about_blueprint, health_blueprint, status_blueprint
+from exchange.hub.api.about import about_blueprint, health_blueprint, metrics_blueprint, status_blueprint
 from exchange.hub.api.access import Access
 from exchange.hub.api.catalog import catalog_blueprint
+from exchange.hub.api.dids import dids_blueprint
 from exchange.hub.api.jobs import jobs_blueprint
 from exchange.hub.api.ledger import ledger_blueprint
 from exchange.hub.api.results import results_blueprint
@@ -22,7 +23,7 @@ _OPERATOR_TITLE = "Parley hub, for its operator"
 def create_member_app(services: HubServices) -> Flask:
     """Build the application behind mutual TLS."""
     app = Flask("exchange.hub.members", static_folder=None)
-    problem.install(app)
+    problem.install(app, callers_are_peers=True)
     access = Access(services.members)
     app.register_blueprint(about_blueprint(services, access.caller))
     app.register_blueprint(ledger_blueprint(services, access))
@@ -39,6 +40,8 @@ def create_operator_app(services: HubServices) -> Flask:
     openapi.install(app, _OPERATOR_TITLE)
     app.register_blueprint(status_blueprint(services))
     app.register_blueprint(health_blueprint(services))
+    app.register_blueprint(dids_blueprint(services))
+    app.register_blueprint(metrics_blueprint(services))
     app.register_blueprint(about_blueprint(services, lambda: None))
     app.register_blueprint(
         _member_interface(openapi.document(create_member_app(services), _MEMBER_TITLE, "mutualTLS"))

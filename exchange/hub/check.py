@@ -19,11 +19,14 @@ from sqlalchemy import Engine, make_url
 from exchange.config import hub_settings
 from exchange.errors import Conflict
 from exchange.hub.files import GENESIS_FILE
-from exchange.store import HubStore, open_engine
+from exchange.store import HubStore
+from exchange.store.engine import StoreUnavailable
 from ledger import fsck as ledger_fsck
-from ledger.errors import MalformedEntry
+from ledger.errors import LedgerError, MalformedEntry
 from ledger.fsck import Problem
+from ledger.readonly import damage, opened_read_only
 from ledger.store import LedgerStore
+from ledger.tables import State
 from ledger.times import system_clock
 
 __all__ = ["check_papers", "fsck"]
@@ -51,6 +54,18 @@ class _Signed:
         elif entry_type == "job.release":
             self.releases[body["job"], body["step"], actor] = (body["recipient"], body["digest"])
 
+    def take_up(self, carried: State) -> None:
+        """Take in the jobs that the log of the epoch before left."""
+        for job, row in carried.rows("jobs").items():
+            self.specs[job] = row["spec"]
+            for step in row["steps"]:
+                self.parties[job, step["id"]] = set(step["parties"])
+            if row["starts"]:
+                self.started.add(job)
+            for step, digests in row["releases"].items():
+                for party, digest in digests.items():
+                    self.releases[job, step, party] = (row["recipients"][step][party], digest)
+
 
 def fsck(directory: Path) -> list[Problem]:
     """Check the database of the hub in ``directory``; works beside a running hub and on a copy.
@@ -60,6 +75,7 @@ def fsck(directory: Path) -> list[Problem]:
 
     Raises:
         Conflict: there is no database, or no genesis to check it against.
+        ledger.errors.StoreUnavailable, StoreCorrupt: it is no ledger database, or one of another version.
     """
     settings = hub_settings(directory, os.environ)
     url = make_url(settings.database)
@@ -68,11 +84,14 @@ def fsck(directory: Path) -> list[Problem]:
     genesis = directory / GENESIS_FILE
     if not genesis.exists():
         raise Conflict(f"expected a genesis in {directory}, found none")
-    engine = open_engine(settings.database)
-    try:
-        return [*ledger_fsck.check(LedgerStore(engine), genesis.read_bytes()), *check_papers(engine)]
-    finally:
-        engine.dispose()
+    with opened_read_only(settings.database) as engine:
+        problems = damage(engine)
+        try:
+            problems += ledger_fsck.check(LedgerStore(engine), genesis.read_bytes())
+            problems += check_papers(engine)
+        except (LedgerError, StoreUnavailable) as error:
+            problems.append(Problem("database", "tables that can be read", str(error)))
+        return problems
 
 
 def check_papers(engine: Engine) -> Iterator[Problem]:
@@ -90,6 +109,7 @@ def check_papers(engine: Engine) -> Iterator[Problem]:
 
 def _signed(store: LedgerStore) -> _Signed:
     signed = _Signed()
+    signed.take_up(store.carried())
     for page in store.pages():
         for record in page:
             if record.code is not None:

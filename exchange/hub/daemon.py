@@ -11,26 +11,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Engine
-
-from exchange import logs
+from exchange import heap, logs
 from exchange.config import HubSettings, hub_settings
 from exchange.errors import Conflict
 from exchange.hub.app import create_member_app, create_operator_app
+from exchange.hub.engines import open_engines
 from exchange.hub.files import GENESIS_FILE, KEYS_FILE
 from exchange.hub.members import Members
+from exchange.hub.metrics import HubMetrics
 from exchange.hub.relay import Relay
 from exchange.hub.services import HubServices
+from exchange.hub.witnesses import WitnessFeed
 from exchange.identity import NodeKeys
 from exchange.signals import call_at_end
 from exchange.store import HubStore, open_engine, upgrade
 from exchange.tls import server_context
 from exchange.web.server import Server
+from ledger.engines import Engines
 from ledger.log import Log
 from ledger.membership import genesis_hash
 from ledger.store import LedgerStore
 from ledger.store import upgrade as upgrade_ledger
 from ledger.times import Clock, system_clock
+from ledger.verification import Verifier
 
 __all__ = ["Hub", "run"]
 
@@ -55,15 +58,25 @@ class Hub:
             undo.callback(self._engine.dispose)
             upgrade(self._engine, "hub")
             upgrade_ledger(self._engine)
-            self._log = _open_log(self._engine, genesis, keys, clock)
+            store = LedgerStore(self._engine)
+            self._engines = open_engines(store, settings, genesis)
+            undo.callback(self._engines.close)
+            verifier, metrics = Verifier(settings.verify_processes), HubMetrics()
+            self._log = _open_log(store, self._engines, genesis, keys, clock, verifier)
+            metrics.watch(self._log, store, verifier, clock)
             undo.pop_all()
-        members = Members(lambda: self._log.state)
+        members = Members(lambda: self._log.next_state)
         self.services = HubServices(
             settings=settings,
             genesis=genesis_hash(genesis),
             log=self._log,
+            store=store,
             members=members,
             relay=Relay(lambda: self._log.state, HubStore(self._engine, clock)),
+            metrics=metrics,
+            witnesses=WitnessFeed(
+                self._log, self._engine, settings.origin, settings.witnesses, settings.mirrors
+            ),
             clock=clock,
         )
         self._members = Server(
@@ -100,12 +113,15 @@ class Hub:
         except OSError:
             self.stop()
             raise
+        self.services.witnesses.start()
 
     def stop(self) -> None:
         """Take no more entries, end the long polls, let requests finish, close the database."""
+        self.services.witnesses.stop()
         self._log.close()
         self._members.stop()
         self._operator.stop()
+        self._engines.close()
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -132,6 +148,7 @@ def run(directory: Path, passphrase: str) -> None:
         }
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
+        heap.settle()
         stop.wait()
 
 
@@ -144,11 +161,14 @@ def _genesis(directory: Path) -> bytes:
         ) from None
 
 
-def _open_log(engine: Engine, genesis: bytes, keys: NodeKeys, clock: Clock) -> Log:
-    store = LedgerStore(engine)
+def _open_log(
+    store: LedgerStore, engines: Engines, genesis: bytes, keys: NodeKeys, clock: Clock, verifier: Verifier
+) -> Log:
     if store.head() is None:
-        return Log.create(store, genesis, keys.cosign, keys.tx, clock=clock)
-    log = Log.open(store, keys.cosign, keys.tx, clock=clock)
+        return Log.create(
+            store, genesis, keys.cosign, keys.tx, clock=clock, engines=engines, verifier=verifier
+        )
+    log = Log.open(store, keys.cosign, keys.tx, clock=clock, engines=engines, verifier=verifier)
     if log.genesis != genesis:
         log.close()
         expected, actual = genesis_hash(genesis), genesis_hash(log.genesis)

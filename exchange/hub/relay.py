@@ -12,6 +12,7 @@ from typing import Any
 
 from exchange.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from exchange.store import HubStore
+from ledger.rules.approvals import may_approve
 from ledger.tables import Row, State
 from ledger.times import format_time
 
@@ -23,7 +24,7 @@ SPEC_LIMIT = 1024 * 1024
 RESULT_LIMIT = 64 * 1024 * 1024
 """Largest sealed result, in bytes."""
 
-_OVER = ("COMPLETED", "FAILED", "REFUSED")
+_OVER = ("COMPLETED", "FAILED", "REFUSED", "ABORTED", "REVOKED", "EXPIRED")
 
 
 class DigestMismatch(Conflict):
@@ -61,7 +62,7 @@ class Relay:
         self._store.specs.add(job, content)
 
     def get_spec(self, caller: str, job: str) -> bytes:
-        """Hand the specification of a job to those who take part in it or own what it asks for.
+        """Hand the specification of a job to those who take part, own what it asks for, or are to approve it.
 
         Raises:
             NotFound: no such job, or its submitter has not left the specification yet.
@@ -158,7 +159,7 @@ class Relay:
     def _concerned(self, row: Row) -> set[str]:
         agreements = (self._state().get("agreements", name) for name in row["agreements"])
         owners = {agreement["provider"] for agreement in agreements if agreement is not None}
-        return {row["submitter"], *row["parties"]} | owners
+        return {row["submitter"], *row["parties"]} | owners | may_approve(self._state(), row)
 
 
 def _step_parties(row: Row, step: str) -> set[str]:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from exchange.config import HubSettings, hub_settings, private_directory, save
+from exchange.config import HubSettings, OutsideCopy, amend, hub_settings, private_directory, save
 from exchange.errors import Conflict, InvalidRequest
+from exchange.hub.drafts import assembled, decode_draft, encode_draft
 from exchange.hub.files import GENESIS_FILE, HUB_NAME, KEYS_FILE, RECORD_FILE
 from exchange.identity import MODERATE, Cost, NodeKeys
-from ledger import base64url, canonical
-from ledger.entries import ALGORITHM, Draft, Entry, new_ulid
-from ledger.errors import InvalidSignature, LedgerError, MalformedEntry, NotCanonical, Refusal
+from ledger import base64url
+from ledger.entries import Draft, Entry, new_ulid
+from ledger.errors import InvalidSignature, MalformedEntry, Refusal
 from ledger.membership import KeyRecord, genesis_hash
 from ledger.notes import ED25519, Vkey
 from ledger.state import GENESIS, apply
@@ -30,14 +30,16 @@ from ledger.times import Clock, format_time, system_clock
 __all__ = [
     "MAX_CLOCK_SKEW_S",
     "add_signature",
+    "add_witness",
     "draft_genesis",
+    "hub_record",
     "init",
     "install_genesis",
     "log_vkey",
+    "write_file",
 ]
 
 MAX_CLOCK_SKEW_S = 120
-_ENGINE = "sql"
 _SIGNING_TIME = timedelta(days=30)
 _UNSIGNED = "genesis.wrong-signers"
 
@@ -84,11 +86,11 @@ def init(
     record = {
         "did": keys.did,
         "name": HUB_NAME,
-        "tx": {"kid": keys.kid, "alg": ALGORITHM, "public": base64url.encode(keys.tx.public)},
+        "tx": {"kid": keys.kid, "alg": keys.tx.alg, "public": base64url.encode(keys.tx.public)},
         "tls": base64url.encode(keys.tls_cert),
         "log": log_vkey(keys, origin).encode(),
     }
-    _write(directory / RECORD_FILE, json.dumps(record, indent=1).encode())
+    write_file(directory / RECORD_FILE, json.dumps(record, indent=1).encode())
     return record
 
 
@@ -103,15 +105,16 @@ def draft_genesis(
     passphrase: str,
     *,
     max_clock_skew_s: int = MAX_CLOCK_SKEW_S,
+    engine: str = "sql",
     clock: Clock = system_clock,
 ) -> bytes:
-    """Write and sign the draft of a genesis with these founders.
+    """Write and sign the draft of a genesis with these founders, for a ledger that ``engine`` orders.
 
     Raises:
         InvalidRequest: an enrolment does not hold, or two share a name or a key; the reason is named.
     """
     settings = hub_settings(directory, os.environ)
-    record = _record(directory)
+    record = hub_record(directory)
     keys = NodeKeys.load(directory / KEYS_FILE, passphrase)
     draft = Draft(
         net=settings.net,
@@ -124,13 +127,13 @@ def draft_genesis(
             "hub": {name: record[name] for name in ("did", "name", "tx", "tls")},
             "members": [dict(enrolment) for enrolment in enrolments],
             "params": {"max_clock_skew_s": max_clock_skew_s},
-            "engine": _ENGINE,
+            "engine": engine,
         },
         exp=format_time(clock() + _SIGNING_TIME),
         seq=new_ulid(clock),
     ).sign(keys.kid, keys.tx)
     _check_all_but_signatures(draft, clock)
-    return _encode(draft)
+    return encode_draft(draft)
 
 
 def add_signature(draft: bytes, keys: NodeKeys) -> bytes:
@@ -140,7 +143,7 @@ def add_signature(draft: bytes, keys: NodeKeys) -> bytes:
         InvalidRequest: the bytes are no draft, the hub's signature does not verify, or the draft does not
             list this node with exactly its keys.
     """
-    parsed = _decode(draft)
+    parsed = decode_draft(draft, GENESIS)
     _check_all_but_signatures(parsed, system_clock)
     hub = parsed.body["hub"]
     try:
@@ -154,7 +157,7 @@ def add_signature(draft: bytes, keys: NodeKeys) -> bytes:
         raise InvalidRequest("draft", f"member {keys.name} with exactly its own keys", "another list")
     if any(signature.kid == keys.kid for signature in parsed.sigs):
         return draft
-    return _encode(parsed.sign(keys.kid, keys.tx))
+    return encode_draft(parsed.sign(keys.kid, keys.tx))
 
 
 def install_genesis(directory: Path, draft: bytes) -> bytes:
@@ -167,11 +170,14 @@ def install_genesis(directory: Path, draft: bytes) -> bytes:
         InvalidRequest: a signature is missing or wrong, or the draft is of another hub.
         Conflict: another genesis is installed already; nothing is changed.
     """
-    settings, record, parsed = hub_settings(directory, os.environ), _record(directory), _decode(draft)
+    settings, record, parsed = (
+        hub_settings(directory, os.environ),
+        hub_record(directory),
+        decode_draft(draft, GENESIS),
+    )
     _require_ours(parsed, settings, record)
-    in_order = tuple(sorted(parsed.sigs, key=lambda signature: signature.kid))
+    raw = assembled(parsed)
     try:
-        raw = replace(parsed, sigs=in_order).encode()
         apply(State(), Entry.parse(raw), index=0, time=system_clock())
     except (Refusal, MalformedEntry) as error:
         raise InvalidRequest("draft", "a genesis signed by the hub and every founder", str(error)) from error
@@ -179,8 +185,47 @@ def install_genesis(directory: Path, draft: bytes) -> bytes:
     if path.exists() and path.read_bytes() != raw:
         installed = genesis_hash(path.read_bytes())
         raise Conflict(f"{directory} has another genesis already: {installed}")
-    _write(path, raw)
+    write_file(path, raw)
     return raw
+
+
+def add_witness(directory: Path, record: Mapping[str, Any], url: str | None = None) -> tuple[str, ...]:
+    """Write an outside witness into the settings, and its mirror if it is one; a restart takes them up.
+
+    Args:
+        directory: the hub's.
+        record: what ``parley witness init`` wrote.
+        url: its address, if another one than in the record.
+
+    Returns:
+        What was added: ``witness``, ``mirror`` or both.
+
+    Raises:
+        InvalidRequest: the record is not one.
+        Conflict: its keys are in the settings already.
+        ConfigError: address, certificate or a key cannot be used.
+    """
+    try:
+        address, certificate = url or record["url"], record["tls"]
+        given = {"witnesses": list(record["witness"]), "mirrors": list(record["mirror"])}
+    except (KeyError, TypeError) as error:
+        raise InvalidRequest("record", "what parley witness init wrote", "something else") from error
+    settings = hub_settings(directory, {})
+    changed: dict[str, list[str]] = {}
+    for name, vkeys in given.items():
+        if not vkeys:
+            continue
+        present: tuple[OutsideCopy, ...] = getattr(settings, name)
+        if any(vkey.encode() in vkeys for copy in present for vkey in copy.vkeys):
+            raise Conflict(f"expected keys that are not in the setting {name} yet")
+        changed[name] = [_copy_line(copy) for copy in present] + [" ".join((address, certificate, *vkeys))]
+    amend(directory, changed)
+    return tuple({"witnesses": "witness", "mirrors": "mirror"}[name] for name in changed)
+
+
+def _copy_line(copy: OutsideCopy) -> str:
+    words = (copy.url, base64url.encode(copy.certificate), *(vkey.encode() for vkey in copy.vkeys))
+    return " ".join(words)
 
 
 def _check_all_but_signatures(draft: Draft, clock: Clock) -> None:
@@ -203,41 +248,12 @@ def _require_ours(draft: Draft, settings: HubSettings, record: Mapping[str, Any]
             raise InvalidRequest(f"draft: {name}", "that of this hub", "another one")
 
 
-def _encode(draft: Draft) -> bytes:
-    envelope = canonical.decode(draft.signed_bytes().partition(b"\n")[2])
-    sigs = [
-        {"kid": signature.kid, "alg": ALGORITHM, "sig": base64url.encode(signature.value)}
-        for signature in draft.sigs
-    ]
-    return canonical.encode({"entry": envelope, "sigs": sigs})
+def hub_record(directory: Path) -> dict[str, Any]:
+    """Return what ``init`` wrote: the hub's public record.
 
-
-def _decode(raw: bytes) -> Draft:
-    try:
-        document = canonical.decode(raw)
-        if not isinstance(document, dict) or set(document) != {"entry", "sigs"}:
-            raise InvalidRequest("draft", "the members entry and sigs", "another form")
-        entry, sigs = document["entry"], document["sigs"]
-        if not isinstance(entry, dict) or "sigs" in entry:
-            raise InvalidRequest("draft: entry", "an entry without signatures", "another form")
-        parsed = Entry.parse(canonical.encode({**entry, "sigs": sigs}))
-    except (NotCanonical, LedgerError) as error:
-        raise InvalidRequest("draft", "a drafted genesis", str(error)) from error
-    if parsed.type != GENESIS:
-        raise InvalidRequest("draft: type", GENESIS, parsed.type)
-    return Draft(
-        parsed.net,
-        parsed.type,
-        parsed.actor,
-        parsed.body,
-        parsed.exp,
-        parsed.seq,
-        parsed.refs,
-        sigs=parsed.sigs,
-    )
-
-
-def _record(directory: Path) -> dict[str, Any]:
+    Raises:
+        Conflict: there is no hub in ``directory``.
+    """
     try:
         record: dict[str, Any] = json.loads((directory / RECORD_FILE).read_bytes())
     except FileNotFoundError:
@@ -247,7 +263,8 @@ def _record(directory: Path) -> dict[str, Any]:
     return record
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a private file of the hub, whole or not at all."""
     staged = path.with_name(path.name + ".new")
     staged.touch(mode=0o600)
     staged.write_bytes(content)

@@ -29,7 +29,6 @@ PASSPHRASE = "for tests only"  # noqa: S105 - that is what it is
 
 _CHEAP = Cost(1, 64 * 1024)
 _ANY_PORT = "127.0.0.1:0"
-_ALL = 1_000_000  # more cosignatures than there can be: asks for the newest checkpoint
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,13 @@ class Founded:
     def cosign(self, hub: Hub, *names: str) -> None:
         """Cosign the hub's newest checkpoint as these members, without recomputing anything."""
         log = hub.services.log
-        text = Note.parse(log.checkpoint((log.final_size, _ALL))).text
+        text = Note.parse(log.checkpoint_of(log.size)).text
         for name in names:
             line = cosign(text, f"{NET}/{name}", self.members[name].cosign, int(system_clock().timestamp()))
             log.add_cosignature(int(text.split("\n")[1]), line.encode())
 
 
-def found(directory: Path, *names: str, database: str | None = None) -> Founded:
+def found(directory: Path, *names: str, database: str | None = None, engine: str = "sql") -> Founded:
     """Make a hub in ``directory`` and have members of these names found its consortium."""
     setup.init(
         directory,
@@ -87,7 +86,7 @@ def found(directory: Path, *names: str, database: str | None = None) -> Founded:
         keys.enrolment(keys.member_record("participant", name.title(), f"127.0.0.1:{8000 + number}"))
         for number, (name, keys) in enumerate(members.items())
     ]
-    draft = setup.draft_genesis(directory, enrolments, PASSPHRASE)
+    draft = setup.draft_genesis(directory, enrolments, PASSPHRASE, engine=engine)
     for keys in members.values():
         draft = setup.add_signature(draft, keys)
     settings = replace(hub_settings(directory, {}), member_bind=_ANY_PORT, operator_bind=_ANY_PORT)

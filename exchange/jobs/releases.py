@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from exchange.errors import JobFailed
@@ -17,10 +18,11 @@ _HEAD_LENGTH = 4
 
 @dataclass(frozen=True)
 class Measure:
-    """A summed column and the decimal digits its fixed-point values keep."""
+    """A summed column, the decimal digits its fixed-point values keep, and the units they are rounded to."""
 
     name: str
     decimals: int
+    base: int = 1
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,19 @@ class MeasureRelease:
 
     measures: tuple[Measure, ...]
     shares: GroupShares
+    noise: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Encode, for sealing."""
-        named = [{"name": measure.name, "decimals": measure.decimals} for measure in self.measures]
-        return _pack({"measures": named}, self.shares)
+        named = [asdict(measure) for measure in self.measures]
+        return _pack({"measures": named, "noise": dict(self.noise)}, self.shares)
 
     @classmethod
     def decode(cls, release: bytes) -> MeasureRelease:
         """Decode what ``encode`` made; anything else raises a domain error."""
-        head, shares = _unpack(release, {"measures"})
-        return cls(tuple(read_as(Measure, one, "measures") for one in head["measures"]), shares)
+        head, shares = _unpack(release, {"measures", "noise"})
+        measures = tuple(read_as(Measure, one, "measures") for one in head["measures"])
+        return cls(measures, shares, head["noise"])
 
 
 @dataclass(frozen=True)
@@ -65,21 +69,22 @@ class GroupRelease:
     group: str
     labels: tuple[str, ...]
     shares: GroupShares
+    noise: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Encode, for sealing."""
         shown = [
             label if count >= 0 else "" for label, count in zip(self.labels, self.shares.counts, strict=True)
         ]
-        return _pack({"group": self.group, "labels": shown}, self.shares)
+        return _pack({"group": self.group, "labels": shown, "noise": dict(self.noise)}, self.shares)
 
     @classmethod
     def decode(cls, release: bytes) -> GroupRelease:
         """Decode what ``encode`` made; anything else raises a domain error."""
-        head, shares = _unpack(release, {"group", "labels"})
+        head, shares = _unpack(release, {"group", "labels", "noise"})
         if len(head["labels"]) != len(shares.counts):
             raise JobFailed(f"a release has {len(head['labels'])} labels for {len(shares.counts)} groups")
-        return cls(head["group"], tuple(head["labels"]), shares)
+        return cls(head["group"], tuple(head["labels"]), shares, head["noise"])
 
 
 def _pack(head: dict[str, object], shares: GroupShares) -> bytes:

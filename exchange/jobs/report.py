@@ -15,9 +15,11 @@ from decimal import Decimal
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import Component, Outcome, Param, StepContext
 from exchange.jobs.releases import Cardinality, GroupRelease, MeasureRelease
+from exchange.jobs.spec import Step
 from ledger import canonical
 from mpc import fixed_point
 from mpc.stats.shares import combine
+from policies.plans import Plan
 
 __all__ = ["COMPONENT"]
 
@@ -43,6 +45,14 @@ class _Result:
     measures: list[str] = field(default_factory=list)
     groups: list[_Group] = field(default_factory=list)
     suppressed_groups: int = 0
+    noise: dict[str, object] = field(default_factory=dict)
+    rounded_to: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """As ``result.json`` has it: what the answer does not have is not mentioned."""
+        optional = {"noise": self.noise, "rounded_to": self.rounded_to}
+        written = {name: value for name, value in asdict(self).items() if name not in optional}
+        return written | {name: value for name, value in optional.items() if value}
 
 
 def _check_plot(value: object, at: str) -> None:
@@ -53,7 +63,7 @@ def _check_plot(value: object, at: str) -> None:
 def _run(context: StepContext) -> Outcome:
     released = context.released[context.step.after[0]]
     result = _cardinality(released) if "left" in released else _grouped(released)
-    files = {"result.json": canonical.encode(asdict(result)), "table.csv": _table(result)}
+    files = {"result.json": canonical.encode(result.as_json()), "table.csv": _table(result)}
     if context.step.params["plot"] == "bar" and result.groups:
         files |= _bars(result)
     return Outcome(local=b"", files=files)
@@ -70,6 +80,8 @@ def _grouped(released: Mapping[str, bytes]) -> _Result:
     measured = MeasureRelease.decode(released["measure_holder"])
     grouped = GroupRelease.decode(released["group_holder"])
     sums = combine(measured.shares, grouped.shares)
+    if measured.noise != grouped.noise:
+        raise JobFailed("the two owners state different noise")
     columns = [
         fixed_point.decode(sums[:, i], measure.decimals) for i, measure in enumerate(measured.measures)
     ]
@@ -86,6 +98,12 @@ def _grouped(released: Mapping[str, bytes]) -> _Result:
         measures=names,
         groups=groups,
         suppressed_groups=len(grouped.labels) - len(groups),
+        noise=dict(grouped.noise),
+        rounded_to={
+            measure.name: f"{Decimal(measure.base).scaleb(-measure.decimals):f}"
+            for measure in measured.measures
+            if measure.base != 1
+        },
     )
 
 
@@ -130,6 +148,11 @@ def _bars(result: _Result) -> dict[str, bytes]:
     return files
 
 
+def _plan(step: Step) -> Plan:
+    """Nothing is read and nothing shown that was not released to the reader before."""
+    return ()
+
+
 COMPONENT = Component(
     name="report/table",
     version=1,
@@ -137,7 +160,8 @@ COMPONENT = Component(
     roles={"reader": None},
     params={"plot": Param("bar or none", _check_plot)},
     output_type="report",
-    needs=frozenset({"psi/ecdh", "stats/group-sums"}),
+    needs=frozenset({"psi/ecdh", "psi/rr22", "stats/group-sums"}),
     protocol=None,
     run=_run,
+    plan=_plan,
 )

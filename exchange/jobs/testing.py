@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-__all__ = ["ANALYST", "BUREAU", "JOB", "LENDER", "example_spec"]
+from exchange.jobs.component import HandOver
+from exchange.jobs.kept import Kept
+
+__all__ = ["ANALYST", "BUREAU", "JOB", "LENDER", "example_spec", "nothing_lent", "read_from"]
 
 LENDER, BUREAU, ANALYST = "did:key:zLender", "did:key:zBureau", "did:key:zAnalyst"
 JOB = "job-" + "0" * 26
@@ -63,3 +67,25 @@ def example_spec() -> dict[str, Any]:
             },
         ],
     }
+
+
+def read_from(spec: dict[str, Any], asset: str) -> None:
+    """Have the bureau's steps of the example read another asset."""
+    for step, role in zip(spec["steps"], ("right", "group_holder"), strict=False):
+        step["inputs"][role]["asset"] = asset
+
+
+def nothing_lent() -> HandOver:
+    """For components that deliver nothing: whatever they take of it fails."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise AssertionError("only a delivery takes this")
+
+    return HandOver(
+        rows=refuse,
+        folder=Path("/nowhere"),
+        mark_key=b"",
+        pieces=refuse,
+        spool=Path("/nowhere"),
+        kept=Kept(Path("/nowhere"), bytes(32)),
+    )

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
+from exchange.config import amend
 from exchange.errors import InvalidRequest, TimedOut
 from exchange.local.errors import AlreadyUp, NotUp
 from exchange.local.processes import (
@@ -109,6 +110,7 @@ class Consortium:
         *,
         join: Sequence[str] = (),
         data: Mapping[str, Sequence[Path]],
+        settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
         steps: Steps = _quiet,
     ) -> Consortium:
         """Form a consortium of ``orgs`` and start it; then admit those of ``join`` by vote.
@@ -118,6 +120,7 @@ class Consortium:
             orgs: the founders' names, at least two; none where a stopped consortium starts again.
             join: organisations that are admitted by a proposal and votes once the founders run.
             data: directories from which an organisation's node may read, by name.
+            settings: further settings of nodes, by name, as in their file.
             steps: told what is being done.
 
         Raises:
@@ -140,6 +143,8 @@ class Consortium:
         try:
             steps("up.keys", 0, total)
             made._initialise(names, data)
+            for name, values in settings.items():
+                amend(made._directory(name), values)
             steps("up.genesis", 1, total)
             made._found(list(orgs))
             steps("up.start", 2, total)
@@ -184,7 +189,7 @@ class Consortium:
     def _initialise(self, names: Sequence[str], data: Mapping[str, Sequence[Path]]) -> None:
         for directory in ("nodes", "secrets", "profiles", "logs", "papers"):
             (self.home / directory).mkdir(mode=0o700, parents=True)
-        ports = iter(free_ports(2 + 2 * len(names)))
+        ports = iter(free_ports(2 + 3 * len(names)))
         member, operator = (f"127.0.0.1:{next(ports)}" for _ in range(2))
         self.hub_member, self.hub_operator = f"https://{member}", f"https://{operator}"
         commands = [
@@ -198,7 +203,7 @@ class Consortium:
             )
         ]
         for name in names:
-            api, party = (f"127.0.0.1:{next(ports)}" for _ in range(2))
+            api, party, connector = (f"127.0.0.1:{next(ports)}" for _ in range(3))
             role = REGULATOR if name == REGULATOR else "participant"
             roots = tuple(str(path.resolve()) for path in data.get(name, ()))
             self.members[name] = Member(name, role, f"https://{api}", party, roots)
@@ -207,6 +212,7 @@ class Consortium:
                     parley(
                         *("node", "init", "--dir", self._directory(name), "--name", name, "--role", role),
                         *("--net", NET, "--api-bind", api, "--party-bind", party, *RANDOM),
+                        *("--dataspace-bind", connector),
                         *(part for root in roots for part in ("--source-root", root)),
                         *("--out", self._paper(f"{name}.enrolment.json"), "--profiles", self.home),
                     ),
@@ -269,7 +275,7 @@ class Consortium:
         voters = [member for member in self.members if member in self.processes and member != name]
         proposer = REGULATOR if REGULATOR in voters else voters[0]
         with self.client(proposer) as node:
-            proposal = str(node.propose(enrolment)["proposal"])
+            proposal = str(node.propose([{"action": "member.add", "enrolment": enrolment}])["proposal"])
         for voter in voters:
             if voter != proposer:
                 with self.client(voter) as node:

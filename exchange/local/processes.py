@@ -49,6 +49,7 @@ def child_environment(passphrase: str | None = None) -> dict[str, str]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     if passphrase is not None:
         environment["PARLEY_PASSPHRASE"] = passphrase
+    environment["PARLEY_VERIFY_PROCESSES"] = "0"  # the members are this machine's processes already
     return environment
 
 

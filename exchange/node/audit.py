@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from exchange.errors import NotFound
 from exchange.node.services import NodeServices
 from ledger import bundle
-from ledger.entries import subjects
+from ledger.search import Query
 from ledger.state import SEAL
-from ledger.store import Record
+from ledger.timestamp_store import TimestampStore
 
 __all__ = ["Audit", "Selection"]
-
-_PAGE = 500
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What to look for; all empty means everything. Subjects are joined by "or"."""
+    """What to look for; all empty means everything. Subjects are joined by "or".
+
+    ``entries`` are shown too, by txid; those of ``disclose`` with their private content. ``earlier`` are
+    sizes of checkpoints that the bundle proves prefixes of its own. ``everything`` adds the whole log, so
+    that a reader can replay it. ``since`` and ``until``, Unix times, narrow what concerns the subjects.
+    """
 
     assets: tuple[str, ...] = ()
     participants: tuple[str, ...] = ()
     agreements: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
+    negotiations: tuple[str, ...] = ()
+    proposals: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    disclose: tuple[str, ...] = ()
+    earlier: tuple[int, ...] = ()
+    everything: bool = False
+    since: int | None = None
+    until: int | None = None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether it names a time."""
+        return self.since is not None or self.until is not None
 
     def subjects(self) -> tuple[str, ...]:
         """All ids and DIDs named."""
-        return self.assets + self.participants + self.agreements + self.jobs
+        named = (self.assets, self.participants, self.agreements, self.jobs, self.negotiations)
+        return tuple(one for some in (*named, self.proposals) for one in some)
 
 
 class Audit:
@@ -38,50 +55,35 @@ class Audit:
     def __init__(self, services: NodeServices) -> None:
         self._services = services
 
-    def entries(
-        self,
-        *,
-        concerning: Sequence[str] = (),
-        entry_type: str | None = None,
-        after: int = -1,
-        limit: int = 100,
-    ) -> list[dict[str, Any]]:
-        """Final entries in log order, as an auditor reads them."""
-        wanted = frozenset(self._resolved(subject) for subject in concerning)
-        found = self._matching(wanted, entry_type, after, limit)
-        names = self._names()
-        return [
-            {
-                "index": record.index,
-                "txid": record.txid,
-                "type": record.type,
-                "actor": record.actor,
-                "name": names.get(record.actor, "hub"),
-                "code": record.code,
-                "body": record.entry.body,
-            }
-            for record in found
-        ]
-
     def export(self, selection: Selection) -> bytes:
         """An evidence bundle of every final entry that concerns the selection.
 
         Raises:
             NotFound: nothing on the ledger concerns it.
+            NotKept: private content is to be disclosed that was erased, or is not this participant's.
         """
         services = self._services
         mirror = services.ledger.mirror
-        size = mirror.final_size
+        size, state = mirror.final
         named = [self._resolved(subject) for subject in selection.subjects()]
-        chosen: list[str] = []
-        after = -1
-        while page := mirror.search(subjects=named, after=after, limit=_PAGE):
-            chosen += [record.txid for record in page if record.index < size and record.type != SEAL]
-            after = page[-1].index
+        chosen = [*selection.entries, *selection.disclose]
+        if named or selection.is_timed or not chosen:
+            chosen += self._concerning(named, selection, size)
         if not chosen:
             raise NotFound("no final entry concerns what was asked for")
         return bundle.export(
-            mirror.store, size, chosen, did=services.keys.did, kid=services.keys.kid, key=services.keys.tx
+            mirror.store,
+            size,
+            chosen,
+            tree=mirror.tree,
+            state=state,
+            did=services.keys.did,
+            kid=services.keys.kid,
+            key=services.keys.tx,
+            disclosed={txid: services.payloads.opening(txid) for txid in selection.disclose},
+            earlier=selection.earlier,
+            timestamps=TimestampStore(mirror.store).all(),
+            everything=selection.everything,
         )
 
     def compare(self) -> dict[str, Any]:
@@ -90,30 +92,17 @@ class Audit:
         differences = mirror.compare(self._services.hub)
         return {"checked": mirror.final_size, "differences": [str(difference) for difference in differences]}
 
-    def status(self) -> dict[str, Any]:
-        """Sizes, genesis and whether this node trusts the hub's log."""
-        services = self._services
-        return {
-            "net": services.net,
-            "genesis": services.genesis,
-            "size": services.ledger.mirror.size,
-            "final_size": services.ledger.final_size,
-            "divergence": services.ledger.divergence,
+    def _concerning(self, named: Sequence[str], selection: Selection, size: int) -> list[str]:
+        """Txids of the entries below ``size`` that concern any of ``named``; of all if that is empty."""
+        timed = Query(since=selection.since, until=selection.until)
+        queries = [replace(timed, concerning=(subject,)) for subject in named] or [timed]
+        found = {
+            record.index: record.txid
+            for query in queries
+            for record in self._services.ledger.mirror.found(query)
+            if record.index < size and record.type != SEAL
         }
-
-    def _matching(
-        self, wanted: frozenset[str], entry_type: str | None, after: int, limit: int
-    ) -> list[Record]:
-        """Entries that concern all of ``wanted``; the store finds those that concern any."""
-        mirror = self._services.ledger.mirror
-        found: list[Record] = []
-        while len(found) < limit:
-            page = mirror.search(subjects=sorted(wanted), type=entry_type, after=after, limit=_PAGE)
-            if not page:
-                break
-            found += [record for record in page if wanted <= subjects(record.entry)]
-            after = page[-1].index
-        return found[:limit]
+        return [found[index] for index in sorted(found)]
 
     def _resolved(self, subject: str) -> str:
         """A participant may be named by its name; the trail has its DID."""

@@ -11,30 +11,25 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from exchange.errors import InvalidRequest
 from exchange.jobs.registry import Registry
-from exchange.jobs.spec import JobSpec, Step
+from exchange.jobs.spec import JobSpec
+from exchange.node.approval_check import approval_reasons
+from exchange.node.budgets import budget_reasons
+from exchange.node.consent_reasons import consent_reasons
+from exchange.node.grants import grant_reasons
+from exchange.node.job_request import Check, Reason, Request
 from ledger.state import State
-from policies import column_control, odrl, terms
-from policies.errors import PoliciesError
-from policies.evaluate import evaluate
+from policies import terms
 
-__all__ = ["Decision", "Reason", "decide"]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """One cause of refusal: a stable code and a sentence."""
-
-    code: str
-    text: str
+__all__ = ["CHECKS", "Check", "Decision", "Reason", "Request", "decide", "judge", "minimum_cohort"]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the owner decided: the agreements it spends a use of, or why it refuses."""
+    """What the owner decided: the agreements it spends a use of, or why it does not start the job."""
 
     agreements: tuple[str, ...]
     reasons: tuple[Reason, ...]
@@ -44,6 +39,11 @@ class Decision:
         """Nothing stands against the job."""
         return not self.reasons
 
+    @property
+    def is_pending(self) -> bool:
+        """Nothing stands against the job but what somebody still has to do."""
+        return bool(self.reasons) and all(reason.pending for reason in self.reasons)
+
 
 def decide(
     raw_spec: bytes,
@@ -52,8 +52,10 @@ def decide(
     me: str,
     registry: Registry,
     now: datetime,
+    *,
+    computes_for_members: bool = True,
 ) -> Decision:
-    """Decide whether a submitted job may touch this participant's assets.
+    """Decide whether a submitted job may touch this participant's assets, or have it compute for others.
 
     Args:
         raw_spec: the specification as the hub relayed it.
@@ -62,6 +64,7 @@ def decide(
         me: this participant's DID.
         registry: the components this build can run.
         now: aware time of the decision.
+        computes_for_members: whether this participant takes part where it has no data.
     """
     actual = hashlib.sha256(raw_spec).hexdigest()
     if actual != job["spec"]:
@@ -74,49 +77,81 @@ def decide(
         registry.check(spec)
     except InvalidRequest as exc:
         return _refused(Reason("job.spec-invalid", str(exc)))
-    differing = _differences(spec, job)
+    differing = _differences(spec, job, registry)
     if differing:
         return _refused(*(Reason("job.spec-mismatch", text) for text in differing))
+    if not computes_for_members and me != job["submitter"] and me not in _owners(spec):
+        return _refused(Reason("job.not-computing", "this participant does not compute for other members"))
+    absent = engine_reasons(spec, me, registry)
+    if absent:
+        return _refused(*absent)
+    return judge(Request(spec=spec, raw=raw_spec, job=job, state=state, me=me, registry=registry, now=now))
 
-    mine = [asset for asset in spec.assets() if _owner(state, asset) == me]
-    reasons = _party_reasons(spec, job, state)
-    for asset in mine:
-        reasons += _asset_reasons(asset, spec, job, state, me, registry, now)
+
+def judge(request: Request) -> Decision:
+    """Run every check on a request whose specification is known to be what was signed."""
+    reasons = tuple(reason for check in CHECKS for reason in check(request))
     if reasons:
         return _refused(*reasons)
-    return Decision(tuple(spec.agreements[asset] for asset in mine), ())
+    return Decision(tuple(request.spec.agreements[asset] for asset in request.mine()), ())
+
+
+def _owners(spec: JobSpec) -> set[str]:
+    """Who plays a role that reads something."""
+    return {step.parties[role] for step in spec.steps for role in step.inputs}
+
+
+def engine_reasons(spec: JobSpec, me: str, registry: Registry) -> tuple[Reason, ...]:
+    """Which engines that a participant's steps run on are not installed at its node."""
+    return tuple(
+        Reason("engine.absent", f"step {step.id} runs on {engine.name}, which is absent; {engine.install}")
+        for step in spec.steps
+        if step.role_of(me) is not None and (engine := registry.get(step.component).engine).version() is None
+    )
 
 
 def minimum_cohort(spec: JobSpec, job: Mapping[str, Any], state: State, me: str) -> int:
-    """The largest minimum cohort this owner started the job under; 0 where it gave no agreement."""
+    """The largest minimum cohort that the terms state under which this owner started the job.
+
+    0 where it gave no agreement, or one that no terms express: then the job's own minimum, on which its
+    policy was decided, is the only one.
+    """
     granted = set(job["starts"].get(me, ()))
     rows = (state.get("agreements", name) for name in spec.agreements.values() if name in granted)
-    return max((terms.from_policy(row["policy"]).min_cohort for row in rows if row is not None), default=0)
+    agreed = (terms.read(row["policy"]) for row in rows if row is not None)
+    return max((one.min_cohort for one in agreed if one is not None), default=0)
 
 
 def _refused(*reasons: Reason) -> Decision:
     return Decision((), reasons)
 
 
-def _owner(state: State, asset: str) -> str | None:
-    row = state.get("assets", asset)
-    return None if row is None else str(row["owner"])
+def _member_reasons(request: Request) -> list[Reason]:
+    """Who of the submitter and the parties is no active member at present."""
+    job = request.job
+    rows = {did: request.state.get("members", did) for did in sorted({job["submitter"], *job["parties"]})}
+    return [
+        Reason("job.member-not-active", f"{did if row is None else row['name']} is not an active member")
+        for did, row in rows.items()
+        if row is None or row["status"] != "active"
+    ]
 
 
-def _party_reasons(spec: JobSpec, job: Mapping[str, Any], state: State) -> list[Reason]:
+def _party_reasons(request: Request) -> list[Reason]:
     """What is wrong with who plays which role and who receives, whoever's assets are concerned."""
-    reasons = []
-    for step in spec.steps:
+    job, reasons = request.job, []
+    for step in request.spec.steps:
         if set(step.recipients) - {job["submitter"]}:
             text = f"step {step.id}: only the submitter may receive a release"
             reasons.append(Reason("job.recipient", text))
+        component = request.registry.get(step.component)
         for role, party in step.parties.items():
             if role not in step.inputs:
-                if party != job["submitter"]:
+                if party != job["submitter"] and component.declared(role) not in component.helpers:
                     reasons.append(Reason("job.wrong-party", f"step {step.id}: {role} must be the submitter"))
                 continue
             asset = step.inputs[role].asset
-            owner = _owner(state, asset)
+            owner = request.owner(asset)
             if owner is None:
                 reasons.append(Reason("asset.unknown", f"asset {asset} is not published"))
             elif owner != party:
@@ -124,131 +159,28 @@ def _party_reasons(spec: JobSpec, job: Mapping[str, Any], state: State) -> list[
     return reasons
 
 
-def _differences(spec: JobSpec, job: Mapping[str, Any]) -> list[str]:
+def _differences(spec: JobSpec, job: Mapping[str, Any], registry: Registry) -> list[str]:
     """What the signed summary on the ledger and the specification say differently."""
     signed = [{**step, "parties": sorted(step["parties"])} for step in job["steps"]]
+    stated = registry.summary(spec)
     pairs = {
         "job": (spec.job, job["job"]),
         "purpose": (spec.purpose, job["purpose"]),
         "agreements": (sorted(spec.agreements.values()), sorted(job["agreements"])),
         "parties": (list(spec.parties()), sorted(job["parties"])),
-        "steps": (spec.summary(), signed),
+        "steps": (stated, signed),
     }
     return [
         f"{name} differs between the specification and the ledger" for name, (a, b) in pairs.items() if a != b
     ]
 
 
-def _asset_reasons(
-    asset: str,
-    spec: JobSpec,
-    job: Mapping[str, Any],
-    state: State,
-    me: str,
-    registry: Registry,
-    now: datetime,
-) -> list[Reason]:
-    """Every reason against the job's use of one of this owner's assets."""
-    published = state.get("assets", asset)
-    agreement_id = spec.agreements.get(asset, "")
-    agreement = state.get("agreements", agreement_id)
-    if agreement is None:
-        text = f"no final agreement {agreement_id or 'named'} for asset {asset} on this node's own ledger"
-        return [Reason("agreement.missing", text)]
-    expected = {
-        "provider": me,
-        "consumer": job["submitter"],
-        "asset": asset,
-        "version": published["version"] if published else None,
-        "status": "final",
-    }
-    wrong = [
-        Reason(
-            f"agreement.{name}",
-            f"agreement {agreement_id}: {name} is {agreement[name]}, the job needs {value}",
-        )
-        for name, value in expected.items()
-        if agreement[name] != value
-    ]
-    if published is None or published["status"] != "published":
-        wrong.append(Reason("asset.withdrawn", f"asset {asset} is withdrawn"))
-    if wrong or published is None:
-        return wrong
-    steps = [step for step in spec.steps if any(given.asset == asset for given in step.inputs.values())]
-    facts = _facts(asset, spec, job, steps, agreement, registry, now)
-    try:
-        report = evaluate(odrl.Policy.parse(agreement["policy"]), facts)
-    except PoliciesError as exc:
-        return [Reason("policy.invalid", str(exc))]
-    reasons = [Reason(code, text) for code, text in zip(report.codes, report.reasons, strict=True)]
-    reasons += _column_reasons(asset, steps, published["schema"], registry)
-    return reasons
-
-
-def _facts(
-    asset: str,
-    spec: JobSpec,
-    job: Mapping[str, Any],
-    steps: list[Step],
-    agreement: Mapping[str, Any],
-    registry: Registry,
-    now: datetime,
-) -> dict[str, object]:
-    return {
-        "action": "use",
-        "purpose": spec.purpose,
-        "recipient": job["submitter"],
-        "dateTime": now,
-        "count": int(agreement["uses"]) + 1,
-        "technique": {step.component for step in steps},
-        "columns": {
-            column.name
-            for step in steps
-            for given in step.inputs.values()
-            if given.asset == asset
-            for column in given.columns
-        },
-        "minCohort": _declared_cohort(steps),
-        "outputType": {registry.get(step.component).output_type for step in steps if step.recipients},
-    }
-
-
-def _declared_cohort(steps: list[Step]) -> int:
-    """The smallest group the job may release; where it groups nothing, its bound on the intersection."""
-    for name in ("min_cohort", "minimum_matches"):
-        bounds = [int(str(step.params[name])) for step in steps if name in step.params]
-        if bounds:
-            return min(bounds)
-    return 0
-
-
-def _column_reasons(
-    asset: str, steps: list[Step], schema: list[Mapping[str, Any]], registry: Registry
-) -> list[Reason]:
-    """Column control and catalog roles, checked on every use a step makes of a column of the asset."""
-    levels = {column["name"]: column["control"] for column in schema}
-    roles = {column["name"]: column["role"] for column in schema}
-    uses: list[column_control.ColumnUse] = []
-    reasons: list[Reason] = []
-    for step in steps:
-        for role, given in step.inputs.items():
-            declared = registry.get(step.component).roles[role]
-            if given.asset != asset or declared is None:
-                continue
-            for column in given.columns:
-                if column.name not in roles:
-                    text = f"asset {asset} has no column {column.name}; it has {', '.join(sorted(roles))}"
-                    reasons.append(Reason("column.unknown", text))
-                elif roles[column.name] not in declared.column_roles:
-                    text = (
-                        f"step {step.id}: column {column.name} is {roles[column.name]}, {role} takes "
-                        + " or ".join(sorted(declared.column_roles))
-                    )
-                    reasons.append(Reason("column.role", text))
-                else:
-                    uses.append(column_control.ColumnUse(column.name, declared.level))
-    try:
-        column_control.check(uses, levels)
-    except PoliciesError as exc:
-        reasons.append(Reason(exc.code, str(exc)))
-    return reasons
+# What an owner's node asks of every job; the reasons come in this order.
+CHECKS: Final[tuple[Check, ...]] = (
+    _member_reasons,
+    _party_reasons,
+    grant_reasons,
+    budget_reasons,
+    approval_reasons,
+    consent_reasons,
+)

@@ -12,7 +12,8 @@ import math
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -41,7 +42,7 @@ from ledger.errors import (
     UnverifiedNote,
 )
 from ledger.log import Placed
-from ledger.tiles import tile_path
+from ledger.tiles import encode_entries, tile_path
 from ledger.times import parse_time
 
 __all__ = ["HubClient", "HubRefused"]
@@ -56,6 +57,7 @@ _LONGEST_DETAIL = 1000
 
 _PAPER_LIMIT = 65 * 1024 * 1024
 _BUNDLE_LIMIT = 256 * (32 * 1024 + 2)
+_PROMISE_LIMIT = 4096
 _ANSWER_LIMIT = 8 * 1024 * 1024
 
 _PLAIN: tuple[type[ExchangeError] | type[LedgerError], ...] = (
@@ -97,23 +99,45 @@ class HubClient:
     def __init__(
         self, url: str, keys: NodeKeys, certificate: bytes, *, pause: Callable[[float], None] = time.sleep
     ) -> None:
-        self._url, self._pause = url, pause
+        self._url, self._pause, self._certificate = url, pause, certificate
         self._closed = threading.Event()
-        self._http = httpx.Client(
-            base_url=url,
-            verify=client_context(keys.tls_key, keys.tls_cert, certificate),
-            limits=httpx.Limits(
-                max_connections=_CONNECTIONS,
-                max_keepalive_connections=_CONNECTIONS,
-                keepalive_expiry=_KEPT_S,
-            ),
-            trust_env=False,
-        )
+        self._lock, self._in_flight = threading.Lock(), 0
+        self._clients: dict[bytes, httpx.Client] = {}
+        self.use(keys)
+
+    def use(self, keys: NodeKeys) -> None:
+        """Show another certificate from now on; calls under way go on with the one they began with."""
+        if keys.tls_cert not in self._clients:
+            self._clients[keys.tls_cert] = self._client(keys)
+        self._http = self._clients[keys.tls_cert]
 
     def close(self) -> None:
-        """Close all connections; calls after this one fail."""
-        self._closed.set()
-        self._http.close()
+        """Let calls after this one fail, and close all connections when none is in use any more.
+
+        A connection is never closed under a thread that waits on it: that thread would go on reading and
+        writing whatever the process opens next under the same descriptor.
+        """
+        with self._lock:
+            self._closed.set()
+            self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if self._closed.is_set() and not self._in_flight:
+            for client in self._clients.values():
+                client.close()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with self._lock:
+            if self._closed.is_set():
+                raise HubUnreachable(f"the connection to the hub at {self._url} is closed")
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+                self._close_if_idle()
 
     # the log's source
 
@@ -128,6 +152,10 @@ class HubClient:
         params: dict[str, str | int] = {"size": size, "cosignatures": cosignatures}
         params["wait"] = f"{max(wait_s, 0):.3f}"
         return self._call("GET", "/ledger/checkpoint", params=params, wait_s=wait_s)
+
+    def checkpoint_of(self, size: int) -> bytes:
+        """The log's checkpoint of one size, with the cosignatures of outside witnesses only."""
+        return self._call("GET", f"/ledger/checkpoint/{size}")
 
     def entry_bundle(self, number: int, width: int) -> bytes:
         """Bundle ``number`` of the log's entries, as far as ``width``."""
@@ -148,6 +176,29 @@ class HubClient:
         if not isinstance(index, int) or not isinstance(txid, str) or not isinstance(code, str | None):
             raise self._unfit("where the entry stands")
         return Placed(index, txid, code)
+
+    def promise(self, raw: bytes) -> bytes:
+        """Have the hub promise an entry; see ``ledger.promises``."""
+        return self._call("POST", "/ledger/promises", content=raw, limit=_PROMISE_LIMIT)
+
+    def submit_many(self, raws: Sequence[bytes]) -> list[Placed | LedgerError]:
+        """Hand in up to 1,000 entries at once; returns for each, in order, what ``submit`` would say."""
+        body = encode_entries(raws)
+        answers = self._json("POST", "/ledger/entries/bundle", content=body).get("entries")
+        if not isinstance(answers, list) or len(answers) != len(raws):
+            raise self._unfit("an answer for each entry")
+        return [self._placed_or_error(answer) for answer in answers]
+
+    def _placed_or_error(self, answer: object) -> Placed | LedgerError:
+        match answer:
+            case {"error": str(code), "detail": str(detail)}:
+                kind = _BY_CODE.get(code)
+                if kind is not None and issubclass(kind, LedgerError):
+                    return kind(detail)
+                return Refusal(code, detail)
+            case {"index": int(index), "txid": str(txid), "code": str() | None as code}:
+                return Placed(index, txid, code)
+        raise self._unfit("where each entry stands")
 
     def add_cosignature(self, size: int, line: str) -> None:
         """Hand in this member's cosignature of the checkpoint of ``size``."""
@@ -198,6 +249,13 @@ class HubClient:
         """What the hub says of itself: name, network, origin, genesis, time, version."""
         return self._json("GET", "/v1/hub")
 
+    def witnesses(self) -> list[dict[str, Any]]:
+        """Outside witnesses and mirrors: kind, name, verifier keys, entries they cosigned, last problem."""
+        copies = self._json("GET", "/v1/witnesses").get("copies")
+        if not isinstance(copies, list) or not all(isinstance(copy, dict) for copy in copies):
+            raise self._unfit("a list of witnesses")
+        return copies
+
     def skew(self, now: datetime) -> float:
         """Seconds by which ``now`` is ahead of the hub's clock; exact to about one second."""
         try:
@@ -206,6 +264,19 @@ class HubClient:
             raise self._unfit("the hub's time") from None
 
     # one call
+
+    def _client(self, keys: NodeKeys) -> httpx.Client:
+        return httpx.Client(
+            base_url=self._url,
+            verify=client_context(keys.tls_key, keys.tls_cert, self._certificate),
+            headers={"Accept-Encoding": "identity"},  # entries are read as they come, and the cores are few
+            limits=httpx.Limits(
+                max_connections=_CONNECTIONS,
+                max_keepalive_connections=_CONNECTIONS,
+                keepalive_expiry=_KEPT_S,
+            ),
+            trust_env=False,
+        )
 
     def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401
         raw = self._call(method, path, **request)
@@ -248,14 +319,15 @@ class HubClient:
         wait_s: float,
         limit: int,
     ) -> bytes:
-        if self._closed.is_set():
-            raise HubUnreachable(f"the connection to the hub at {self._url} is closed")
         timeout = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S, write=_UPLOAD_S)
         headers = {} if content is None else {"Content-Type": "application/octet-stream"}
         try:
-            with self._http.stream(
-                method, path, params=params, content=content, headers=headers, timeout=timeout
-            ) as response:
+            with (
+                self._in_use(),
+                self._http.stream(
+                    method, path, params=params, content=content, headers=headers, timeout=timeout
+                ) as response,
+            ):
                 body = _read(response, limit)
         except (httpx.HTTPError, OSError) as error:
             raise HubUnreachable(self._reason(error)) from error

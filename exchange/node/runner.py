@@ -11,22 +11,38 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from connectors.errors import ConnectorError
-from exchange.errors import ExchangeError, JobFailed, PublicFace, public_face
+from exchange.errors import (
+    ExchangeError,
+    JobFailed,
+    JobStopped,
+    LedgerRefused,
+    PublicFace,
+    TimedOut,
+    public_face,
+)
 from exchange.identity import seal_to
 from exchange.jobs.component import StepContext
 from exchange.jobs.registry import code_digest
 from exchange.jobs.spec import JobSpec, Step
 from exchange.node.checkpoints import Finished, pack, unpack
+from exchange.node.consented import Use
+from exchange.node.hand_overs import hand_over
 from exchange.node.peers import PeerLinks
+from exchange.node.releases import ReleaseGate
 from exchange.node.services import NodeServices
+from exchange.node.stops import UNDER_WAY, StopSignal
+from exchange.rpc.channel import SessionKey
 from ledger import base64url, canonical, commitments
 from ledger.errors import LedgerError
+from ledger.rules import absences
 from mpc.errors import MpcError
 from mpc.randomness import SystemRandomness
 
@@ -36,12 +52,17 @@ _log = logging.getLogger(__name__)
 
 _ATTEMPT = 1
 _PROGRESS_EVERY_S = 0.5
+_LOOK_S = 5.0
 _UNFORESEEN = public_face(Exception())
 
 
 def release_context(job: str, step: str, sender: str, recipient: str) -> bytes:
     """What a sealed release is bound to, so that the hub cannot pass one off for another."""
     return canonical.encode({"job": job, "recipient": recipient, "sender": sender, "step": step})
+
+
+class _Waiting(Exception):
+    """An output of the job waits for a person."""
 
 
 class JobRun:
@@ -55,33 +76,76 @@ class JobRun:
     def __init__(self, services: NodeServices, spec: JobSpec, minimum_cohort: int) -> None:
         self._services, self._spec, self._minimum_cohort = services, spec, minimum_cohort
         self._me = services.keys.did
-        self._step = ""
+        self.step = ""
         self._told_at = 0.0
+        self._signal = StopSignal()
+        self._gate = ReleaseGate(services, spec, minimum_cohort)
+        self._is_waiting = False
 
-    def run(self) -> None:
-        """Play this node's steps; on any failure write ``job.fail`` and release nothing."""
+    def run(self, signal: StopSignal) -> None:
+        """Play this node's steps; on any failure write ``job.fail`` and release nothing.
+
+        A run that ``signal`` stops writes nothing more. One that meets an output which waits for a person
+        ends without a word, and is begun again when that has been decided.
+        """
+        self._signal = signal
         face: PublicFace | None = _UNFORESEEN
         try:
-            with PeerLinks(self._services, self._spec, _ATTEMPT) as links:
+            with PeerLinks(self._services, self._spec, _ATTEMPT, signal) as links:
                 for step in self._spec.steps:
                     role = step.role_of(self._me)
                     if role is not None:
-                        self._step = step.id
+                        self._await_resumed()
+                        self.step = step.id
                         self._settle(step, role, self._finished(step, role, links))
-            self._complete()
+            if not self._is_waiting:
+                self._complete()
+            face = None
+        except _Waiting:
+            face = None
+        except JobStopped as exc:
+            _log.warning("job %s, step %s: stopped: %s", self._spec.job, self.step, exc)
             face = None
         except (ExchangeError, MpcError, ConnectorError, LedgerError) as exc:
             face = public_face(exc)
         finally:
-            if face is not None:
+            if face is not None and not signal.is_told:
                 self._fail(face)
 
+    def _await_resumed(self) -> None:
+        """Go on when no owner's part of the job is suspended; a suspension has no time limit of its own.
+
+        Raises:
+            JobStopped: the job ended meanwhile.
+        """
+
+        def resumed() -> bool | None:
+            self._signal.check()
+            return None if self._row().get("suspended") else True
+
+        while True:
+            with suppress(TimedOut):
+                self._services.ledger.wait_until(resumed, _LOOK_S, "the job to go on")
+                return
+
+    def _write_when_resumed(self, entry_type: str, body: Mapping[str, object]) -> None:
+        """Write an entry that the ledger refuses while a part of the job is suspended."""
+        while True:
+            self._await_resumed()
+            try:
+                self._services.ledger.write(entry_type, body)
+            except LedgerRefused as exc:
+                if exc.reason != "job.suspended":
+                    raise
+            else:
+                return
+
     def _fail(self, face: PublicFace) -> None:
-        _log.warning("job %s, step %s: %s", self._spec.job, self._step, face.code)
-        if self._row()["state"] == "RUNNING":
+        _log.warning("job %s, step %s: %s", self._spec.job, self.step, face.code)
+        if self._row()["state"] in UNDER_WAY:
             body: dict[str, object] = {
                 "job": self._spec.job,
-                "step": self._step or None,
+                "step": self.step or None,
                 "code": face.code,
                 "reason": face.detail[:500],
             }
@@ -97,27 +161,32 @@ class JobRun:
         component = services.registry.get(step.component)
         if component.protocol is not None and not services.store.jobs.begin(job, step.id):
             raise JobFailed(f"step {step.id}: this node was restarted in the middle of it")
-        roles = component.protocol.roles if component.protocol is not None else (role,)
-        channels = links.for_step(step, roles.index(role))
+        ranks = component.ranks(step)
+        channels = links.for_step(step, role, ranks)
         started = time.monotonic()
         inputs = self._verified_inputs(step, role)
         outcome = component.run(
             StepContext(
                 step=step,
                 role=role,
+                ranks=ranks,
+                session=self._session_of(step),
                 minimum_cohort=self._minimum_cohort,
-                read=lambda column: self._read(step, role, column),
+                read=lambda column: self._read(step, role, [column]),
                 channel=channels.open,
+                late_channel=channels.late,
+                before={name: self._spec.step(name) for name in step.after},
                 earlier={name: self._earlier(name) for name in step.after if self._plays(name)},
-                released={name: self._released(name) for name in step.after if not self._plays(name)},
+                released={name: self._released(name) for name in step.after if self._receives(name)},
                 rng=SystemRandomness(),
                 progress=lambda done, total: self._tell(step.id, done, total),
+                rules=self._gate.rules(step, role),
+                hand_over=hand_over(
+                    services, self._spec, step, partial(self._read, step, role), self._signal
+                ),
             )
         )
-        if outcome.release is not None and step.recipients and outcome.cohort < self._minimum_cohort:
-            raise JobFailed(
-                f"step {step.id}: a released group is smaller than the agreed {self._minimum_cohort}"
-            )
+        self._gate.finish(step, role, outcome)
         committed, _ = commitments.commit(outcome.local + (outcome.release or b""))
         receipt: dict[str, object] = {
             "job": job,
@@ -128,11 +197,16 @@ class JobRun:
             "inputs": inputs,
             "params": step.params_digest(),
             "code": code_digest(),
+            "engine": component.engine.stated(),
             "output": committed,
             "duration_ms": int((time.monotonic() - started) * 1000),
             **channels.totals(),
         }
+        if component.survives(step) is not None:
+            receipt["absent"] = sorted(step.parties[role] for role in outcome.absent)
+        services.costs.measured(self._spec, step, role, receipt, services.ledger.state)
         finished = Finished(outcome, receipt)
+        self._signal.check()
         services.store.jobs.keep_checkpoint(
             job, step.id, seal_to(services.keys.seal_public, pack(finished), context)
         )
@@ -149,9 +223,18 @@ class JobRun:
             )
             services.ledger.write("receipt.step", {**finished.receipt, "peers": peers})
         release = finished.outcome.release
-        if release is None or self._me in row["releases"].get(step.id, {}):
+        if release is None or not step.recipients:
             return
+        if self._me in row["releases"].get(step.id, {}):
+            self._gate.released(step)
+            return
+        admission = self._gate.admit(step, role)
+        if not admission.may_leave:
+            self._is_waiting = True
+            return
+        review = {} if admission.review is None else {"review": dict(admission.review)}
         for recipient in step.recipients:
+            self._signal.check()
             member = services.ledger.final("members", recipient)
             if member is None:
                 raise JobFailed(f"step {step.id}: recipient {recipient} is not a member")
@@ -159,7 +242,7 @@ class JobRun:
                 base64url.decode(member["seal"]), release, release_context(job, step.id, self._me, recipient)
             )
             services.hub.put_result(job, step.id, self._me, recipient, sealed)
-            services.ledger.write(
+            self._write_when_resumed(
                 "job.release",
                 {
                     "job": job,
@@ -167,8 +250,10 @@ class JobRun:
                     "recipient": recipient,
                     "digest": hashlib.sha256(sealed).hexdigest(),
                     "cohort": finished.outcome.cohort,
+                    **review,
                 },
             )
+        self._gate.released(step)
 
     def _complete(self) -> None:
         """The submitter closes the job when every party of every step has its receipt on the ledger."""
@@ -177,12 +262,16 @@ class JobRun:
             return
 
         def all_receipts() -> Mapping[str, Any] | None:
+            self._signal.check()
             row = self._row()
             done = all(
-                set(step.parties.values()) <= set(row["receipts"].get(step.id, {})) for step in spec.steps
+                set(step.parties.values()) - absences.named(row, step.id)
+                <= set(row["receipts"].get(step.id, {}))
+                for step in spec.steps
             )
             return row if done or row["state"] != "RUNNING" else None
 
+        self._await_resumed()
         row = services.ledger.wait_until(
             all_receipts, services.settings.step_timeout_s, "the other parties' receipts"
         )
@@ -191,18 +280,32 @@ class JobRun:
             output, _ = commitments.commit(
                 canonical.encode({k: hashlib.sha256(v).hexdigest() for k, v in files.items()})
             )
-            services.ledger.write("job.complete", {"job": spec.job, "output": output})
+            self._write_when_resumed("job.complete", {"job": spec.job, "output": output})
 
     # what a component is given
 
-    def _read(self, step: Step, role: str, column: str) -> Iterator[pa.RecordBatch]:
-        with self._services.assets.open(step.inputs[role].asset) as connector:
-            yield from connector.batches([column])
+    def _read(self, step: Step, role: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        asset = step.inputs[role].asset
+        with self._services.assets.open(asset, Use.by(self._spec, asset)) as connector:
+            for batch in connector.batches(columns):
+                self._signal.check()
+                yield batch
 
     def _verified_inputs(self, step: Step, role: str) -> list[dict[str, object]]:
         """Fingerprint this role's asset again: a job runs on the version that was agreed, or not at all."""
         given = step.inputs.get(role)
-        return [] if given is None else [self._services.assets.verify_version(given.asset)]
+        if given is None:
+            return []
+        return [self._services.assets.verify_version(given.asset, self._signal.check)]
+
+    def _session_of(self, step: Step) -> bytes:
+        """What all parties of a step have in common, and no other run has."""
+        parties = tuple(sorted(step.parties.values()))
+        key = SessionKey(self._spec.job, self._spec.digest(), _ATTEMPT, parties)
+        return hashlib.sha256(key.digest() + step.id.encode()).digest()
+
+    def _receives(self, step_id: str) -> bool:
+        return self._me in self._spec.step(step_id).recipients
 
     def _plays(self, step_id: str) -> bool:
         return self._spec.step(step_id).role_of(self._me) is not None
@@ -217,21 +320,32 @@ class JobRun:
         ).outcome.local
 
     def _released(self, step_id: str) -> dict[str, bytes]:
-        """Wait for both owners' releases, fetch them from the hub, check their digests and open them."""
+        """Wait for the releases of a step, fetch them from the hub, check their digests and open them.
+
+        None are awaited of parties that were absent.
+        """
         services, job = self._services, self._spec.job
-        parties = self._spec.step(step_id).parties
+        before = self._spec.step(step_id)
+        component = services.registry.get(before.component)
+        parties = {role: before.parties[role] for role in component.releasing_in(before)}
 
         def all_released() -> Mapping[str, str] | None:
+            self._signal.check()
             row = self._row()
+            if row["state"] == "RELEASE_REVIEW":
+                raise _Waiting
             if row["state"] != "RUNNING":
                 raise JobFailed(f"the job is {row['state'].lower()}")
             released = row["releases"].get(step_id, {})
-            return released if set(parties.values()) <= set(released) else None
+            awaited = set(parties.values()) - absences.named(row, step_id)
+            return released if awaited <= set(released) else None
 
         timeout_s = services.settings.step_timeout_s
         digests = services.ledger.wait_until(all_released, timeout_s, f"both releases of step {step_id}")
         opened = {}
         for role, sender in parties.items():
+            if sender not in digests:
+                continue
             sealed = services.hub.get_result(job, step_id, sender, self._me)
             actual = hashlib.sha256(sealed).hexdigest()
             if actual != digests[sender]:
@@ -258,7 +372,12 @@ class JobRun:
         return row
 
     def _tell(self, step_id: str, done: int, total: int) -> None:
-        """Post progress, at most twice a second; a hub that does not answer does not stop a computation."""
+        """Post progress, at most twice a second; a hub that does not answer does not stop a computation.
+
+        Raises:
+            JobStopped: the run has been told to stop.
+        """
+        self._signal.check()
         now = time.monotonic()
         if done < total and now - self._told_at < _PROGRESS_EVERY_S:
             return

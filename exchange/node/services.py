@@ -9,12 +9,19 @@ from datetime import datetime
 from exchange.config import NodeSettings
 from exchange.identity import NodeKeys
 from exchange.jobs.registry import Registry
+from exchange.node.approvals import Approvals
 from exchange.node.assets import Assets
+from exchange.node.costs import Costs
 from exchange.node.hub_client import HubClient
 from exchange.node.ledger_client import LedgerClient
+from exchange.node.notices import Notices
+from exchange.node.papers import Papers
+from exchange.node.permissions import Permissions
 from exchange.node.sessions import Sessions
+from exchange.node.stops import JobRuns
 from exchange.rpc.channel import Observer, PartyListener
 from exchange.store import NodeStore
+from ledger.payloads import PayloadStore
 
 __all__ = ["NodeServices"]
 
@@ -30,9 +37,16 @@ class NodeServices:
     store: NodeStore
     hub: HubClient
     ledger: LedgerClient
+    payloads: PayloadStore
     assets: Assets
+    papers: Papers
     registry: Registry
     listener: PartyListener
     sessions: Sessions
+    notices: Notices
+    approvals: Approvals
+    permissions: Permissions
+    costs: Costs
+    runs: JobRuns
     clock: Callable[[], datetime]
     observer: Observer | None

@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 
-from exchange import tls
 from exchange.errors import ExchangeError
 from exchange.rpc import peers
 from exchange.rpc.errors import PeerRefused, PeerUnreachable
@@ -173,11 +172,10 @@ class _Dialer:
 
     def _open(self, timeout_s: float) -> _Stream:
         try:
-            target = tls.dns_name(self._certificate)
+            stream = _Stream(peers.channel_to(self._endpoint, self._keys, self._certificate))
         except ValueError as exc:
             reason = "the certificate recorded for it cannot be read"
             raise PeerUnreachable(self._peer, self._endpoint, reason) from exc
-        stream = _Stream(self._endpoint, self._keys, self._certificate, target)
         try:
             greeting = peers.hello(
                 self._keys, self.link.session, self._link_id, self.link.received, self._clock()
@@ -203,20 +201,11 @@ class _Dialer:
 class _Stream:
     """One gRPC connection and the one call on it."""
 
-    def __init__(self, endpoint: str, keys: peers.PartyKeys, certificate: bytes, target: str) -> None:
-        credentials = grpc.ssl_channel_credentials(
-            peers.pem_bundle([certificate]), keys.tls_key, peers.pem_bundle([keys.tls_cert])
-        )
-        options = (
-            *peers.CHANNEL_OPTIONS,
-            ("grpc.ssl_target_name_override", target),
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_http_proxy", 0),
-        )
+    def __init__(self, channel: grpc.Channel) -> None:
         self.number = 0
         self._link: Link | None = None
         self._begun = threading.Event()
-        self._channel = grpc.secure_channel(endpoint, credentials, options)
+        self._channel = channel
         self._call: Any = None
 
     def greet(self, greeting: Frame, timeout_s: float) -> Frame:

@@ -21,7 +21,7 @@ from exchange.rpc.v1.party_pb2 import Abort, Close, Data, Frame
 from mpc.channel import ChannelStats
 from mpc.errors import ChannelBroken, MalformedMessage, PeerAborted, UnexpectedMessage
 
-__all__ = ["Limits", "Link", "Observer", "StepChannel"]
+__all__ = ["Limits", "Link", "Observer", "StepChannel", "step_session"]
 
 Observer = Callable[[Literal["sent", "received"], str, bytes], None]
 """Called with the direction, the peer's DID and each frame's bytes; for tests of what a party sees."""
@@ -280,12 +280,17 @@ class Link:
             self._state.wait(left)
 
 
+def step_session(session: bytes, step: str) -> bytes:
+    """What names the channel of one step of a session, connected or not."""
+    return hashlib.sha256(_STEP_DOMAIN + session + step.encode()).digest()
+
+
 class StepChannel:
     """The channel of one step: ``mpc.channel.Channel`` over a link."""
 
     def __init__(self, link: Link, step: str, rank: int) -> None:
         self._link, self._step, self._rank = link, step, rank
-        self._session = hashlib.sha256(_STEP_DOMAIN + link.session + step.encode()).digest()
+        self._session = step_session(link.session, step)
         self._stats = ChannelStats()
 
     @property

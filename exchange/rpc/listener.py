@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
 
 import grpc
 
@@ -52,6 +50,7 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         clock: this node's time, aware.
         limits: of the links.
         observer: sees all frames of sessions.
+        beside: adds what else is served at the same address.
     """
 
     def __init__(
@@ -65,7 +64,9 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         clock: peers.Clock = system_clock,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        beside: Callable[[grpc.Server], None] = lambda _: None,
     ) -> None:
+        self._beside = beside
         self._bind, self._keys, self._members, self._expects = bind, keys, members, expects
         self._max_skew_s, self._clock, self._observer = max_skew_s, clock, observer
         self._limits = limits or Limits()
@@ -75,6 +76,7 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         self._server: grpc.Server | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._port = 0
+        self._trusted: tuple[bytes, ...] = ()
 
     @property
     def port(self) -> int:
@@ -90,8 +92,10 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         self._pool = ThreadPoolExecutor(_STREAMS, thread_name_prefix="party")
         self._server = grpc.server(self._pool, options=(*peers.CHANNEL_OPTIONS, ("grpc.so_reuseport", 0)))
         party_pb2_grpc.add_PartyChannelServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        self._beside(self._server)
+        self._trusted = tuple(self._members().values())
         credentials = grpc.dynamic_ssl_server_credentials(
-            self._certificates(), self._certificates, require_client_authentication=True
+            self._certificates(), self._changed_certificates, require_client_authentication=True
         )
         try:
             self._port = self._server.add_secure_port(self._bind, credentials)
@@ -131,9 +135,22 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         reason = f"it has not connected within {timeout_s:g} s"
         raise PeerUnreachable(peer_did, f"this node's port {self._port}", reason)
 
+    def _changed_certificates(self) -> grpc.ServerCertificateConfiguration | None:
+        """What handshakes use from this one on; None where no member's certificate has changed.
+
+        gRPC replaces the configuration with no regard to other handshakes that are under way: at every one,
+        callers that come at the same time would crash the process.
+        """
+        trusted = tuple(self._members().values())
+        with self._changed:
+            if trusted == self._trusted:
+                return None
+            self._trusted = trusted
+        return self._certificates()
+
     def _certificates(self) -> grpc.ServerCertificateConfiguration:
         own = self._keys.tls_cert
-        trusted = peers.pem_bundle(self._members().values()) or peers.pem_bundle([own])
+        trusted = peers.pem_bundle(self._trusted) or peers.pem_bundle([own])
         return grpc.ssl_server_certificate_configuration(
             [(self._keys.tls_key, peers.pem_bundle([own]))], root_certificates=trusted
         )
@@ -142,13 +159,13 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
 
     def Exchange(self, request_iterator: Iterator[Frame], context: grpc.ServicerContext) -> Iterator[Frame]:  # noqa: N802
         """Carry one stream; see ``party.proto``."""
-        peer = self._authenticate(context)
+        peer = peers.member_at(context, self._members)
         first = self._first_frame(request_iterator, context)
         now = self._clock()
         if first.hello.sender != peer:
-            _refuse(context, grpc.StatusCode.PERMISSION_DENIED, "the hello names another member")
+            peers.refuse(context, grpc.StatusCode.PERMISSION_DENIED, "the hello names another member")
         if not self._expects(first.session, peer):
-            _refuse(context, grpc.StatusCode.NOT_FOUND, "this session is not expected here")
+            peers.refuse(context, grpc.StatusCode.NOT_FOUND, "this session is not expected here")
         slot = self._slot_for(first, peer, context)
         skewed = self._clock_failure(first, peer, now)
         if skewed is not None:
@@ -156,24 +173,15 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         received = slot.link.received if slot.link is not None else 0
         yield peers.hello(self._keys, first.session, first.hello.link, received, now)
         if skewed is not None:
-            _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, skewed.code)
+            peers.refuse(context, grpc.StatusCode.FAILED_PRECONDITION, skewed.code)
         try:
             stream, link = self._attach(slot, first, peer)
         except MalformedMessage as failure:
             self._fail(slot, failure)
-            _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, failure.code)
+            peers.refuse(context, grpc.StatusCode.FAILED_PRECONDITION, failure.code)
         link.observe("received", first)
         self._read_apart(link, stream, request_iterator, context)
         yield from link.outgoing(stream)
-
-    def _authenticate(self, context: grpc.ServicerContext) -> str:
-        """Return the member whose certificate the caller has shown, by the table of this moment."""
-        shown = context.auth_context().get("x509_pem_cert", [])
-        certificate = ssl.PEM_cert_to_DER_cert(shown[0].decode()) if shown else None
-        for did, recorded in self._members().items():
-            if recorded == certificate:
-                return did
-        _refuse(context, grpc.StatusCode.PERMISSION_DENIED, "the certificate is not a current member's")
 
     def _first_frame(self, frames: Iterator[Frame], context: grpc.ServicerContext) -> Frame:
         deadline = threading.Timer(_HELLO_S, context.cancel)
@@ -183,7 +191,7 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         finally:
             deadline.cancel()
         if first.WhichOneof("content") != "hello" or len(first.hello.link) != _LINK_ID_BYTES:
-            _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "expected a hello")
+            peers.refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "expected a hello")
         return first
 
     def _slot_for(self, first: Frame, peer: str, context: grpc.ServicerContext) -> _Slot:
@@ -191,7 +199,7 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
             slot = self._slots.setdefault((first.session, peer), _Slot())
             if slot.link is None or slot.link_id == first.hello.link:
                 return slot
-        _refuse(context, grpc.StatusCode.ALREADY_EXISTS, "the session has its stream already")
+        peers.refuse(context, grpc.StatusCode.ALREADY_EXISTS, "the session has its stream already")
 
     def _clock_failure(self, first: Frame, peer: str, now: datetime) -> ClockSkew | MalformedMessage | None:
         try:
@@ -237,9 +245,3 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
         reader = threading.Thread(target=read, name=f"party-reader-{stream}")
         self._readers.add(reader)
         reader.start()
-
-
-def _refuse(context: grpc.ServicerContext, status: grpc.StatusCode, reason: str) -> NoReturn:
-    """End the call; gRPC raises an exception of its own to leave the handler."""
-    context.abort(status, reason)
-    raise AssertionError("abort returned")

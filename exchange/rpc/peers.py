@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+import grpc
 from cryptography import x509
 
 from exchange import tls
@@ -19,9 +21,12 @@ __all__ = [
     "Clock",
     "Members",
     "PartyKeys",
+    "channel_to",
     "check_clock",
     "hello",
+    "member_at",
     "pem_bundle",
+    "refuse",
 ]
 
 MAX_SKEW_S = 120.0
@@ -83,6 +88,40 @@ def check_clock(peer: str, theirs: Hello, own: datetime, max_skew_s: float) -> N
         raise MalformedMessage("expected a time in the hello, got a number out of range") from exc
     if abs((time - own).total_seconds()) > max_skew_s:
         raise ClockSkew(peer, own, time, max_skew_s)
+
+
+def channel_to(endpoint: str, keys: PartyKeys, certificate: bytes) -> grpc.Channel:
+    """Make a connection that accepts this certificate at the other end and no other.
+
+    Raises:
+        ValueError: the certificate cannot be read.
+    """
+    credentials = grpc.ssl_channel_credentials(
+        pem_bundle([certificate]), keys.tls_key, pem_bundle([keys.tls_cert])
+    )
+    options = (
+        *CHANNEL_OPTIONS,
+        ("grpc.ssl_target_name_override", tls.dns_name(certificate)),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0),
+    )
+    return grpc.secure_channel(endpoint, credentials, options)
+
+
+def member_at(context: grpc.ServicerContext, members: Members) -> str:
+    """Return the present member whose certificate the caller has shown, or end the call."""
+    shown = context.auth_context().get("x509_pem_cert", [])
+    certificate = ssl.PEM_cert_to_DER_cert(shown[0].decode()) if shown else None
+    for did, recorded in members().items():
+        if recorded == certificate:
+            return did
+    refuse(context, grpc.StatusCode.PERMISSION_DENIED, "the certificate is not a current member's")
+
+
+def refuse(context: grpc.ServicerContext, status: grpc.StatusCode, reason: str) -> NoReturn:
+    """End the call; gRPC raises an exception of its own to leave the handler."""
+    context.abort(status, reason)
+    raise AssertionError("abort returned")
 
 
 def pem_bundle(certificates: Iterable[bytes]) -> bytes:

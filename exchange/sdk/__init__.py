@@ -1,26 +1,46 @@
 """Use an exchange from Python: one client for the caller's own node.
 
 ``Profile.load(home, "analyst").client()`` gives a :class:`NodeClient` whose methods carry the words of the
-API; :func:`statistics_spec` and :func:`matching_spec` write job specs. The package asks only the caller's
-own node, trusts only the certificate in the profile, and holds no key of the organisation: a token says
-which role calls, the node decides.
+API; :func:`statistics_spec`, :func:`joint_spec` and :func:`matching_spec` write job specs;
+:class:`LogisticRegression` and :class:`LinearRegression` are estimators over several owners' tables. The
+package asks only the caller's own node, trusts only the certificate in the profile, and holds no key of the
+organisation: a token says which role calls, the node decides.
 """
 
 from exchange.sdk.client import FINISHED, NodeClient
+from exchange.sdk.deliveries import delivery_spec, file_spec, marked
+from exchange.sdk.estimators import LinearRegression, LogisticRegression, RemoteTable
 from exchange.sdk.problems import NodeProblem
 from exchange.sdk.profiles import Profile, default_home
-from exchange.sdk.questions import Identifier, Measure, Reference, Side, matching_spec, statistics_spec
+from exchange.sdk.questions import (
+    Identifier,
+    Measure,
+    Reference,
+    Share,
+    Side,
+    joint_spec,
+    matching_spec,
+    statistics_spec,
+)
 
 __all__ = [
     "FINISHED",
     "Identifier",
+    "LinearRegression",
+    "LogisticRegression",
     "Measure",
     "NodeClient",
     "NodeProblem",
     "Profile",
     "Reference",
+    "RemoteTable",
+    "Share",
     "Side",
     "default_home",
+    "delivery_spec",
+    "file_spec",
+    "joint_spec",
+    "marked",
     "matching_spec",
     "statistics_spec",
 ]

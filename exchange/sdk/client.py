@@ -8,71 +8,57 @@ the API's JSON objects. A problem raises :class:`NodeProblem`; a node that canno
 from __future__ import annotations
 
 import base64
-import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
-import httpx
-
-from exchange.errors import JobFailed, JobRefused, NodeUnreachable, TimedOut, Unauthenticated
-from exchange.sdk.problems import NodeProblem
-from exchange.sdk.profiles import Profile
-from exchange.tls import client_context
+from exchange.errors import JobFailed, JobRefused, TimedOut
+from exchange.sdk.approvals import ApprovalCalls
+from exchange.sdk.assets import AssetCalls
+from exchange.sdk.budgets import BudgetCalls
+from exchange.sdk.connection import Json
+from exchange.sdk.deliveries import DeliveryCalls
+from exchange.sdk.evidence import EvidenceCalls
+from exchange.sdk.explorer import ExplorerCalls
+from exchange.sdk.identity import IdentityCalls
+from exchange.sdk.lookups import LookupCalls
+from exchange.sdk.models import ModelCalls
+from exchange.sdk.people import PeopleCalls
+from exchange.sdk.policies import PolicyCalls
+from exchange.sdk.queries import QueryCalls
+from exchange.sdk.sign_in import SignInCalls
+from exchange.sdk.submissions import SubmissionCalls
 
 __all__ = ["FINISHED", "Json", "NodeClient"]
 
-Json = dict[str, Any]
-"""A JSON object as the API documents it."""
-
-FINISHED = frozenset({"COMPLETED", "FAILED", "REFUSED"})
-_POLL_S = 0.4
-_PAGE = 500
-_FINALITY_S = 60.0  # how long a node may wait for the quorum's cosignatures before it answers
+FINISHED = frozenset({"COMPLETED", "FAILED", "REFUSED", "ABORTED", "REVOKED", "EXPIRED"})
+_POLL_S = (0.05, 0.4)
 
 
-class NodeClient:
+class NodeClient(
+    ApprovalCalls,
+    AssetCalls,
+    BudgetCalls,
+    DeliveryCalls,
+    EvidenceCalls,
+    ExplorerCalls,
+    IdentityCalls,
+    LookupCalls,
+    ModelCalls,
+    PeopleCalls,
+    PolicyCalls,
+    QueryCalls,
+    SignInCalls,
+    SubmissionCalls,
+):
     """A connection to one node, calling in whatever role each route needs."""
-
-    def __init__(
-        self,
-        profile: Profile,
-        *,
-        timeout_s: float = _FINALITY_S,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        self.profile = profile
-        self._http = httpx.Client(
-            base_url=profile.url,
-            verify=client_context(None, None, profile.certificate),
-            timeout=timeout_s,
-            trust_env=False,
-            transport=transport,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
 
     # --- the node and its consortium
 
     def node(self) -> Json:
         """Describe the node: name, DID, genesis, sizes of its ledger copy."""
         return self._object("GET", "/v1/node")
-
-    def ledger_status(self) -> Json:
-        """Describe the node's copy of the ledger."""
-        return self._object("GET", "/v1/ledger/status", role="auditor")
 
     def members(self) -> list[Json]:
         """List the consortium's members."""
@@ -82,38 +68,29 @@ class NodeClient:
         """List governance proposals."""
         return self._list("GET", "/v1/governance/proposals", "proposals", role="administrator")
 
-    def propose(self, enrolment: Mapping[str, object]) -> Json:
-        """Propose to admit the member that signed ``enrolment``."""
-        body = {"enrolment": dict(enrolment)}
+    def propose(
+        self, actions: Sequence[Mapping[str, object]], *, effective_after: int = 0, reason: str = ""
+    ) -> Json:
+        """Propose a change of members, keys or parameters.
+
+        Args:
+            actions: one to eight, for instance ``{"action": "member.suspend", "member": DID}``.
+            effective_after: entries between the execution and the effect.
+            reason: why, for those who vote.
+        """
+        body = {"actions": [dict(one) for one in actions], "effective_after": effective_after}
+        body |= {"reason": reason} if reason else {}
         return self._object("POST", "/v1/governance/proposals", role="administrator", json=body)
+
+    def withdraw_proposal(self, proposal: str) -> Json:
+        """Take back an open proposal of this organisation."""
+        path = f"/v1/governance/proposals/{quote(proposal)}/withdraw"
+        return self._object("POST", path, role="administrator", json={})
 
     def vote(self, proposal: str, *, approve: bool) -> Json:
         """Vote on a proposal."""
         path = f"/v1/governance/proposals/{quote(proposal)}/votes"
         return self._object("POST", path, role="administrator", json={"approve": approve})
-
-    # --- assets
-
-    def publish(self, asset: Mapping[str, object]) -> Json:
-        """Profile a table at the node and publish it; the API documents the members of ``asset``."""
-        return self._object("POST", "/v1/assets", role="steward", json=dict(asset))
-
-    def assets(self) -> list[Json]:
-        """List the node's own assets."""
-        return self._list("GET", "/v1/assets", "assets", role="steward")
-
-    def withdraw(self, asset: str, reason: str) -> Json:
-        """Withdraw an asset: no new jobs; history stays."""
-        path = f"/v1/assets/{quote(asset)}/withdraw"
-        return self._object("POST", path, role="steward", json={"reason": reason})
-
-    def catalog(self, words: str = "") -> Json:
-        """Search the consortium's catalog; a DCAT document."""
-        return self._object("GET", "/v1/catalog", role="analyst", params={"q": words})
-
-    def dataset(self, asset: str) -> Json:
-        """Show one asset's DCAT record."""
-        return self._object("GET", f"/v1/catalog/{quote(asset)}", role="analyst")
 
     # --- agreements
 
@@ -126,8 +103,24 @@ class NodeClient:
         return self._list("GET", "/v1/negotiations", "negotiations", role="analyst")
 
     def negotiation(self, negotiation: str) -> Json:
-        """Show one negotiation."""
+        """Show one negotiation, with its rounds under ``history``."""
         return self._object("GET", f"/v1/negotiations/{quote(negotiation)}", role="analyst")
+
+    def offer(self, asset: str, consumer: str, terms: Mapping[str, object]) -> Json:
+        """Offer an own asset to a member, by name or DID, that has not asked."""
+        body = {"asset": asset, "consumer": consumer, "terms": dict(terms)}
+        return self._object("POST", "/v1/offers", role="steward", json=body)
+
+    def counter(self, negotiation: str, changes: Mapping[str, object], *, as_owner: bool) -> Json:
+        """Answer the other side's last proposal with other terms; ``changes`` are the clauses that differ."""
+        path = f"/v1/negotiations/{quote(negotiation)}/counter"
+        role = "steward" if as_owner else "analyst"
+        return self._object("POST", path, role=role, json={"terms": dict(changes)})
+
+    def accept(self, negotiation: str, number: int) -> Json:
+        """Take the owner's offer of round ``number`` as it is."""
+        path = f"/v1/negotiations/{quote(negotiation)}/accept"
+        return self._object("POST", path, role="analyst", json={"round": number})
 
     def approve(self, negotiation: str, reason: str) -> Json:
         """Approve a request at the owner's node."""
@@ -147,6 +140,17 @@ class NodeClient:
         """Revoke an agreement at the owner's node."""
         path = f"/v1/agreements/{quote(agreement)}/revoke"
         return self._object("POST", path, role="steward", json={"reason": reason})
+
+    # --- the Dataspace Protocol
+
+    def dataspace(self) -> Json:
+        """Show the node's connector: its address, its processes, what each waits for."""
+        return self._object("GET", "/v1/dataspace", role=self._one_of("auditor", "steward", "analyst"))
+
+    def member_catalog(self, member: str) -> Json:
+        """Ask another member's connector for its catalog; ``member`` is a name or a DID."""
+        path = f"/v1/dataspace/catalogs/{quote(member)}"
+        return self._object("GET", path, role=self._one_of("analyst", "steward"))
 
     # --- jobs
 
@@ -181,6 +185,7 @@ class NodeClient:
             TimedOut: it is still under way.
         """
         deadline = time.monotonic() + timeout_s
+        pause_s, longest_s = _POLL_S
         while True:
             seen = self.job(job)
             if on_progress is not None:
@@ -191,7 +196,23 @@ class NodeClient:
                 raise _ended(job, seen)
             if time.monotonic() > deadline:
                 raise TimedOut(f"job {job} is still {seen['state']} after {timeout_s:g} s")
-            time.sleep(_POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(1.2 * pause_s, longest_s)
+
+    def suspend_job(self, job: str, reason: str) -> Json:
+        """Pause own parts of a job until ``resume_job``: an owner its own part, who asked for it all."""
+        path = f"/v1/jobs/{quote(job)}/suspend"
+        return self._object("POST", path, role=self._one_of("analyst", "steward"), json={"reason": reason})
+
+    def resume_job(self, job: str) -> Json:
+        """Let the parts of a job go on that this organisation has paused."""
+        path = f"/v1/jobs/{quote(job)}/resume"
+        return self._object("POST", path, role=self._one_of("analyst", "steward"))
+
+    def stop_job(self, job: str, reason: str) -> Json:
+        """Stop a job at every party, as its submitter, a party or an owner of its data."""
+        path = f"/v1/jobs/{quote(job)}/stop"
+        return self._object("POST", path, role=self._one_of("analyst", "steward"), json={"reason": reason})
 
     def result(self, job: str) -> tuple[Json, dict[str, bytes]]:
         """Fetch a result: the opened document and its files by name."""
@@ -199,116 +220,83 @@ class NodeClient:
         files = {str(name): base64.b64decode(text) for name, text in answer.get("files", {}).items()}
         return dict(answer["result"]), files
 
-    # --- audit
+    # --- notarization
 
-    def entries(
+    def notarize(
         self,
+        digests: Sequence[str],
         *,
-        asset: str | None = None,
-        participant: str | None = None,
-        agreement: str | None = None,
-        job: str | None = None,
-        type_: str | None = None,
-    ) -> Iterator[Json]:
-        """Search the node's copy of the ledger, oldest entry first, page by page."""
-        wanted = {"asset": asset, "participant": participant, "agreement": agreement, "job": job}
-        params: dict[str, str | int] = {name: value for name, value in wanted.items() if value is not None}
-        if type_ is not None:
-            params["type"] = type_
-        params["limit"] = _PAGE
-        while True:
-            page = self._list("GET", "/v1/audit/entries", "entries", role="auditor", params=params)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            params["after"] = int(page[-1]["index"])
+        notarization: str,
+        kind: str | None = None,
+        note: str | None = None,
+        private: str | None = None,
+    ) -> Json:
+        """Put up to 1,000 fingerprints on the ledger under one entry.
 
-    def export_bundle(
+        Args:
+            digests: SHA-256 of each document, lower-case hex.
+            notarization: an id of your own, ``new_id("notarization", clock)``; repeat the call with the same
+                one if it failed, and nothing happens twice.
+            kind: what sort of documents; every member can read it.
+            note: words about them; every member can read them.
+            private: words that stay at the node; the entry holds a salted commitment to them, so that they
+                can be disclosed later, or erased.
+
+        Returns:
+            The place of the entry, and ``proofs``: one for each digest.
+        """
+        body = {"notarization": notarization, "digests": list(digests), "kind": kind, "note": note}
+        if private is not None:
+            body["private"] = private
+        return self._object("POST", "/v1/notarizations", role=self._one_of("steward", "analyst"), json=body)
+
+    def proofs(self, notarization: str) -> Json:
+        """Fetch the proofs of a notarization made at this node once more."""
+        path = f"/v1/notarizations/{quote(notarization)}/proof"
+        return self._object("GET", path, role=self._one_of("steward", "analyst"))
+
+    def notarization_evidence(self, notarization: str, *, index: int | None = None) -> bytes:
+        """Export the bundle that shows a notarization, and verdicts on record about it, offline.
+
+        ``index`` is of an entry to show too; that refutes a proof which names it falsely.
+        """
+        path = f"/v1/notarizations/{quote(notarization)}/evidence"
+        params = {} if index is None else {"index": index}
+        return self._send(
+            "GET", path, role=self._one_of("steward", "analyst", "auditor"), params=params
+        ).content
+
+    def forget_notarization(self, notarization: str) -> None:
+        """Drop the node's fingerprints and salts of a notarization; proofs handed out stay valid."""
+        self._send("DELETE", f"/v1/notarizations/{quote(notarization)}", role="steward")
+
+    def verify_copy(
         self,
+        proof: Mapping[str, object],
+        copy: str,
         *,
-        assets: Sequence[str] = (),
-        participants: Sequence[str] = (),
-        jobs: Sequence[str] = (),
-        agreements: Sequence[str] = (),
-    ) -> bytes:
-        """Export an evidence bundle for everything that concerns the named things."""
+        original: str | None = None,
+        challenge: str | None = None,
+        record: bool = False,
+    ) -> Json:
+        """Compare ledger, original and copy at the node, which signs what it finds.
+
+        Args:
+            proof: the object that a ``.parley-proof`` file holds.
+            copy: SHA-256 of the copy presented, lower-case hex.
+            original: that of the original, if it is at hand.
+            challenge: words of your own that show the verdict is fresh.
+            record: put the verdict on the ledger too.
+        """
         body = {
-            "assets": list(assets),
-            "participants": list(participants),
-            "jobs": list(jobs),
-            "agreements": list(agreements),
+            "proof": dict(proof),
+            "copy": copy,
+            "original": original,
+            "challenge": challenge,
+            "record": record,
         }
-        return self._send("POST", "/v1/audit/bundle", role="auditor", json=body).content
-
-    def compare(self) -> Json:
-        """Fetch the hub's whole log again and compare it with the node's own copy."""
-        return self._object("POST", "/v1/audit/compare", role="auditor", json={})
-
-    # --- one request
-
-    def _object(self, method: str, path: str, *, role: str | None = None, **request: Any) -> Json:  # noqa: ANN401  # httpx's own arguments
-        answer = self._send(method, path, role=role, **request)
-        body = _body(answer)
-        if not isinstance(body, dict):
-            raise NodeProblem.of(answer.status_code, body)
-        return body
-
-    def _list(
-        self,
-        method: str,
-        path: str,
-        name: str,
-        *,
-        role: str | None = None,
-        **request: Any,  # noqa: ANN401  # httpx's own arguments
-    ) -> list[Json]:
-        body = _body(self._send(method, path, role=role, **request))
-        found = body.get(name, body.get("items")) if isinstance(body, dict) else body
-        return list(found) if isinstance(found, list) else []
-
-    def _send(self, method: str, path: str, *, role: str | None, **request: Any) -> httpx.Response:  # noqa: ANN401  # httpx's own arguments
-        try:
-            answer = self._http.request(method, path, headers=self._authorization(role), **request)
-        except httpx.TimeoutException as error:
-            raise TimedOut(
-                f"{self.profile.org}'s node at {self.profile.url} gave no answer in time"
-            ) from error
-        except httpx.TransportError as error:
-            raise NodeUnreachable(_unreachable(self.profile, error)) from error
-        if answer.is_success:
-            return answer
-        raise NodeProblem.of(answer.status_code, _body(answer))
-
-    def _authorization(self, role: str | None) -> dict[str, str]:
-        if role is None:
-            return {}
-        token = self.profile.tokens.get(role)
-        if token is None:
-            held = ", ".join(sorted(self.profile.tokens)) or "none"
-            raise Unauthenticated(
-                f"expected a token for the role {role} in {self.profile.org}'s profile, "
-                f"found tokens for: {held}"
-            )
-        return {"Authorization": f"Bearer {token}"}
-
-
-def _body(answer: httpx.Response) -> object:
-    try:
-        return answer.json()
-    except ValueError:
-        return None
-
-
-def _unreachable(profile: Profile, error: Exception) -> str:
-    where = f"expected {profile.org}'s node at {profile.url}"
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"{where}, got a server with another certificate than the one in the profile"
-        if isinstance(cause, ssl.SSLError):
-            return f"{where}, got a server that does not speak TLS 1.3 there"
-        cause = cause.__cause__ or cause.__context__
-    return f"{where}, got no connection ({error})"
+        role = self._one_of("auditor", "steward", "analyst")
+        return self._object("POST", "/v1/verifications", role=role, json=body)
 
 
 def _ended(job: str, seen: Mapping[str, Any]) -> JobRefused | JobFailed:
@@ -319,5 +307,5 @@ def _ended(job: str, seen: Mapping[str, Any]) -> JobRefused | JobFailed:
         return JobRefused(
             tuple(reasons) or (f"job {job} was refused",), tuple(str(one.get("code", "")) for one in found)
         )
-    failure = seen.get("failure") or {}
+    failure = seen.get("failure") or seen.get("stop") or {}
     return JobFailed(f"job {job} ended as {seen['state']}: {failure.get('reason', 'no reason was given')}")

@@ -9,7 +9,9 @@ from exchange.errors import ExchangeError, PublicFace
 
 __all__ = ["NodeProblem"]
 
-_EXIT_CODES = MappingProxyType({400: 4, 401: 2, 403: 2, 404: 4, 405: 4, 415: 4, 422: 4, 503: 2, 504: 3})
+_EXIT_CODES = MappingProxyType(
+    {400: 4, 401: 2, 403: 2, 404: 4, 405: 4, 415: 4, 422: 4, 429: 3, 503: 2, 504: 3}
+)
 _REFUSED = 1
 _MEMBERS = frozenset({"type", "title", "status", "detail", "code", "instance", "retryable"})
 

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from exchange.errors import InvalidRequest, NotFound
 if TYPE_CHECKING:
     from exchange.sdk.client import NodeClient
 
-__all__ = ["Profile", "default_home", "unpadded", "unpadded_decode"]
+__all__ = ["ROLES", "Profile", "default_home", "unpadded", "unpadded_decode"]
 
 
 def default_home(environment: Mapping[str, str]) -> Path:
@@ -38,14 +38,27 @@ def unpadded_decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
+ROLES = ("steward", "approver", "analyst", "auditor", "administrator")
+"""The roles of people at a node."""
+
+
 @dataclass(frozen=True)
 class Profile:
-    """Access of one organisation's people to their node."""
+    """Access of one organisation's people to their node.
+
+    Attributes:
+        org: the organisation's short name.
+        url: the node's API.
+        certificate: DER; two of them, one after the other, while the node changes its own.
+        tokens: by role.
+        session: of a person who signed in; while there is one, it is shown instead of the tokens.
+    """
 
     org: str
     url: str
     certificate: bytes
     tokens: Mapping[str, str]
+    session: str = ""
 
     def __repr__(self) -> str:
         return f"Profile(org={self.org!r}, url={self.url!r}, roles={sorted(self.tokens)})"
@@ -79,6 +92,7 @@ class Profile:
                 url=str(loaded["url"]),
                 certificate=unpadded_decode(loaded["certificate"]),
                 tokens={str(role): str(token) for role, token in loaded["tokens"].items()},
+                session=str(loaded.get("session", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             expected = "JSON with org, url, certificate, tokens"
@@ -94,12 +108,27 @@ class Profile:
             "certificate": unpadded(self.certificate),
             "tokens": dict(self.tokens),
         }
+        if self.session:
+            document["session"] = self.session
         fresh = path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             json.dump(document, stream, indent=1, sort_keys=True)
         fresh.replace(path)
         return path
+
+    def of_token(self, token: str) -> Profile:
+        """Return the profile of somebody who has this one token, whatever roles it is good for."""
+        return replace(self, tokens=dict.fromkeys(ROLES, token), session="")
+
+    def of_session(self, secret: str) -> Profile:
+        """Return the profile with the session of a person who signed in; "" for none."""
+        return replace(self, session=secret)
+
+    def trusting(self, certificate: bytes) -> Profile:
+        """Return the profile for a node that will change its certificate: both are accepted."""
+        known = self.certificate if certificate in self.certificate else self.certificate + certificate
+        return replace(self, certificate=known)
 
     def client(self, *, timeout_s: float = 60.0) -> NodeClient:
         """Return a client of this node."""

@@ -13,7 +13,16 @@ from typing import Any
 
 from exchange.errors import InvalidRequest
 
-__all__ = ["Identifier", "Measure", "Reference", "Side", "matching_spec", "statistics_spec"]
+__all__ = [
+    "Identifier",
+    "Measure",
+    "Reference",
+    "Share",
+    "Side",
+    "joint_spec",
+    "matching_spec",
+    "statistics_spec",
+]
 
 DEFAULT_RULES = ("nfkc", "trim", "upper", "remove-spaces", "remove-hyphens")
 MAX_DECIMALS = 9
@@ -83,6 +92,15 @@ class Side:
     def asset(self) -> str:
         """The asset this side brings."""
         return self.identifier.reference.asset
+
+
+@dataclass(frozen=True)
+class Share:
+    """One owner's table among several with the same columns, and the agreement under which it is used."""
+
+    owner: str
+    asset: str
+    agreement: str
 
 
 def _column(name: str, decimals: int = 0) -> dict[str, Any]:
@@ -164,6 +182,7 @@ def statistics_spec(
     measures: Sequence[Measure],
     group: Reference,
     min_cohort: int,
+    privacy: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Ask for counts, sums and means over the people both owners know, by a group.
 
@@ -178,6 +197,8 @@ def statistics_spec(
         measures: columns to sum, all of one asset.
         group: the column to group by, of the other asset.
         min_cohort: groups with fewer people are left out by the owners' nodes.
+        privacy: noise for differential privacy: ``mechanism``, ``epsilon_micro``, ``delta_exponent`` and
+            ``bounds`` by measure; None: the answer is exact.
 
     Raises:
         InvalidRequest: measures and group do not belong to the two sides as they should.
@@ -201,8 +222,96 @@ def statistics_spec(
             "group_holder": {"asset": grouped.asset, "columns": [_column(group.column)]},
         },
         "after": ["match"],
-        "params": {"min_cohort": min_cohort},
+        "params": {"min_cohort": min_cohort, **({} if privacy is None else {"privacy": dict(privacy)})},
         "recipients": [reader],
     }
     steps = (_match(measured, grouped, min_cohort), statistics, _report(reader, "statistics"))
     return _spec(job, title, purpose, (measured, grouped), steps)
+
+
+def joint_spec(
+    *,
+    job: str,
+    title: str,
+    purpose: str,
+    reader: str,
+    shares: Sequence[Share],
+    min_cohort: int,
+    keys: Sequence[Mapping[str, Any]] = (),
+    measures: Sequence[Mapping[str, Any]] = (),
+    together: bool = False,
+    where: Mapping[str, Any] | None = None,
+    privacy: Mapping[str, Any] | None = None,
+    decimals: Mapping[str, int] | None = None,
+    helper: str | None = None,
+) -> dict[str, Any]:
+    """Ask for statistics over the rows of several owners' tables that have the same columns.
+
+    Args:
+        job: id of the new job.
+        title: what people see in lists.
+        purpose: a DPV term.
+        reader: DID of the member to whom the result is sealed.
+        shares: two to thirty owners' tables.
+        min_cohort: cells with fewer rows of all owners together stay closed.
+        keys: columns to group by, each ``column`` with ``labels`` or ``edges``.
+        measures: ``column`` with ``statistics``, ``quantiles`` and ``bounds``.
+        together: covariance and correlation of every two measures.
+        where: a filter of rows.
+        privacy: noise for differential privacy.
+        decimals: decimal places kept of a column; 0 where it is not named.
+        helper: DID of a member without data that computes along; needed for two owners.
+
+    Raises:
+        InvalidRequest: no column is named, or one asset twice.
+    """
+    from exchange.jobs.statistics_filters import columns_of
+
+    named = [str(one.get("column")) for one in (*keys, *measures)]
+    columns = tuple(dict.fromkeys((*named, *(() if where is None else columns_of(where)))))
+    if not columns:
+        raise InvalidRequest("columns", "a key, a measure or a filter", "none")
+    assets = {share.asset: share for share in shares}
+    if len(assets) != len(shares):
+        raise InvalidRequest("shares", "each asset once", "one twice")
+    roles = {f"owner-{number}": share for number, share in enumerate(shares, start=1)}
+    kept = decimals or {}
+    optional = {
+        "keys": [dict(one) for one in keys],
+        "measures": [dict(one) for one in measures],
+        "together": together,
+        "where": where,
+        "privacy": privacy,
+    }
+    statistics = {
+        "id": "statistics",
+        "component": "stats/joint",
+        "version": 1,
+        "parties": {role: share.owner for role, share in roles.items()}
+        | ({} if helper is None else {"helper-1": helper}),
+        "inputs": {
+            role: {"asset": share.asset, "columns": [_column(name, kept.get(name, 0)) for name in columns]}
+            for role, share in roles.items()
+        },
+        "after": [],
+        "params": {"min_cohort": min_cohort} | {name: value for name, value in optional.items() if value},
+        "recipients": [reader],
+    }
+    read = {
+        "id": "report",
+        "component": "report/result",
+        "version": 1,
+        "parties": {"reader": reader},
+        "inputs": {},
+        "after": ["statistics"],
+        "params": {},
+        "recipients": [],
+    }
+    return {
+        "v": 1,
+        "job": job,
+        "title": title,
+        "purpose": purpose,
+        "agreements": {share.asset: share.agreement for share in shares},
+        "steps": [statistics, read],
+    }

@@ -28,7 +28,7 @@ __all__ = ["Moment", "Schema", "StoreUnavailable", "keep", "open_engine", "trans
 
 Schema = Literal["hub", "node"]
 
-HEADS: Final[Mapping[Schema, str]] = {"hub": "hub_0001", "node": "node_0001"}
+HEADS: Final[Mapping[Schema, str]] = {"hub": "hub_0001", "node": "node_0014"}
 """The newest revision of each tree."""
 
 
@@ -97,4 +97,5 @@ def keep(connection: Connection, table: Table, values: Mapping[str, object], *, 
         statement = statement.on_conflict_do_update(index_elements=key, set_=rest)
     else:
         statement = statement.on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    counted = statement.execution_options(preserve_rowcount=True)  # else psycopg's count of an INSERT is lost
+    return connection.execute(counted).rowcount == 1

@@ -54,9 +54,6 @@ class Rule:
     pattern: str | None = None
 
 
-_NO_RULE = Rule()
-
-
 class Kind(Protocol):
     """One kind of value."""
 

@@ -25,6 +25,8 @@ Caller = Literal["bearer", "mutualTLS"]
 
 _DISTRIBUTION = "parley-exchange"
 _ATTRIBUTE = "_openapi_description"
+_PAGE = "text/html"
+_EMPTY = 204
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,11 @@ def undescribed(app: Flask) -> list[str]:
 
 
 def document(app: Flask, title: str, caller: Caller = "bearer") -> dict[str, Any]:
-    """Make the OpenAPI document from the routes of ``app`` and their descriptions."""
+    """Make the OpenAPI document from the routes of ``app`` and their descriptions; pages are not in it."""
     paths: dict[str, dict[str, Any]] = {}
     for rule in _routes(app):
         found = description_of(app.view_functions[rule.endpoint])
-        if found is None:
+        if found is None or found.media == _PAGE:
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             paths.setdefault(_template(rule), {})[method.lower()] = _operation(rule, found, caller)
@@ -127,7 +129,7 @@ def _operation(rule: Route, found: Description, caller: Caller) -> dict[str, Any
         "tags": list(found.tags),
         "parameters": _parameters(rule, found),
         "responses": {
-            str(found.status): {"description": "done", "content": _content(found.media, found.response)},
+            str(found.status): _answer(found),
             "default": {
                 "description": "a problem",
                 "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -140,6 +142,12 @@ def _operation(rule: Route, found: Description, caller: Caller) -> dict[str, Any
         content = _content(found.request_media, found.request)
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _answer(found: Description) -> dict[str, Any]:
+    if found.status == _EMPTY:
+        return {"description": "done"}
+    return {"description": "done", "content": _content(found.media, found.response)}
 
 
 def _parameters(rule: Route, found: Description) -> list[dict[str, Any]]:

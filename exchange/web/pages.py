@@ -62,7 +62,8 @@ def render(template: str, *, lang: Language | None = None, **values: object) -> 
     response = Response(page, content_type="text/html; charset=utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'; base-uri 'none'"
+        f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'"
     )
     return response
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
 
 from flask import Flask, Response, g, json
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -37,10 +39,18 @@ def _new_request_id() -> str:
     return str(uuid.uuid4())
 
 
-def install(app: Flask, *, new_request_id: Callable[[], str] = _new_request_id) -> None:
+def install(
+    app: Flask, *, callers_are_peers: bool = False, new_request_id: Callable[[], str] = _new_request_id
+) -> None:
     """Give ``app`` the error handler, a request id per request and the security headers.
 
     The id is ``X-Request-Id`` on every answer, ``instance`` in a problem, and stands in the log.
+
+    Args:
+        app: the application.
+        callers_are_peers: the caller is the other party of a protocol, so what a peer has done wrong is
+            answered as the caller's mistake, not as that of somebody behind this server.
+        new_request_id: names a request.
     """
 
     @app.before_request
@@ -52,6 +62,8 @@ def install(app: Flask, *, new_request_id: Callable[[], str] = _new_request_id) 
         if isinstance(error, HTTPException):
             return _http_problem(error)
         face = public_face(error)
+        if callers_are_peers and face.status == HTTPStatus.BAD_GATEWAY:
+            face = replace(face, status=HTTPStatus.UNPROCESSABLE_ENTITY)
         if face.code == "exchange.internal":
             _log.error("request %s broke: %s", g.request_id, whereabouts(error))
         elif face.status >= 500:
@@ -61,6 +73,8 @@ def install(app: Flask, *, new_request_id: Callable[[], str] = _new_request_id) 
     @app.after_request
     def _harden(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
+        if response.status_code == 204:
+            response.headers.pop("Content-Type", None)  # there is no content
         for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
         return response

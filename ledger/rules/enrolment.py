@@ -5,16 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from ledger import base64url, canonical
+from ledger.algorithms import ALGORITHMS, EDDSA
 from ledger.errors import InvalidSignature, MalformedKey, Refusal
 from ledger.keys import PUBLIC_SIZE, did_key, verify_signature
+from ledger.membership import KEY_USES, NETWORK_KEY
 from ledger.notes import COSIGNATURE_V1, Vkey
 from ledger.rules import shapes
 from ledger.rules.act import require
 from ledger.tables import Row, State
 
-__all__ = ["ENROLMENT", "KEY", "check_enrolment", "check_key", "check_new", "enrolment_message"]
+__all__ = [
+    "ENROLMENT",
+    "KEY",
+    "check_cosigning_key",
+    "check_enrolment",
+    "check_key",
+    "check_new",
+    "check_unused",
+    "enrolment_message",
+]
 
-KEY = shapes.record({"kid": shapes.SENTENCE, "alg": shapes.constant("EdDSA"), "public": shapes.BYTES})
+KEY = shapes.record({"kid": shapes.SENTENCE, "alg": shapes.one_of(*ALGORITHMS), "public": shapes.BYTES})
 _MEMBER = shapes.record(
     {
         "did": shapes.DID,
@@ -37,6 +48,7 @@ ENROLMENT = shapes.record(
 )
 
 _CODE = "member.invalid-enrolment"
+_DUPLICATE = "member.duplicate"
 
 
 def enrolment_message(member: Row) -> bytes:
@@ -45,7 +57,8 @@ def enrolment_message(member: Row) -> bytes:
 
 
 def check_key(did: str, key: Row) -> bytes:
-    """Check that ``key`` is the first entry key of ``did``; return the public key."""
+    """Check that ``key`` is the first entry key of ``did``, an Ed25519 key; return the public key."""
+    require(key["alg"] == EDDSA, _CODE, f"expected a first key of {EDDSA}, which names the DID")
     public = base64url.decode(key["public"])
     require(len(public) == PUBLIC_SIZE, _CODE, f"expected a key of {PUBLIC_SIZE} bytes, got {len(public)}")
     require(did == did_key(public), _CODE, "expected the DID of the entry key")
@@ -53,18 +66,22 @@ def check_key(did: str, key: Row) -> bytes:
     return public
 
 
+def check_cosigning_key(net: str, name: str, text: str, code: str) -> Vkey:
+    """Check that ``text`` is a cosigning key named after network and member, or refuse with ``code``."""
+    try:
+        cosign = Vkey.parse(text)
+    except MalformedKey as exc:
+        raise Refusal(code, f"cosign: {exc}") from exc
+    require(cosign.type == COSIGNATURE_V1, code, "expected a cosigning key of type cosignature/v1")
+    require(cosign.name == f"{net}/{name}", code, f"expected the cosigning key's name {net}/{name}")
+    return cosign
+
+
 def check_enrolment(net: str, enrolment: dict[str, Any]) -> dict[str, Any]:
     """Check a well-formed enrolment for the network ``net``; return the member record."""
     member: dict[str, Any] = enrolment["member"]
     public = check_key(member["did"], member["tx"])
-    try:
-        cosign = Vkey.parse(member["cosign"])
-    except MalformedKey as exc:
-        raise Refusal(_CODE, f"cosign: {exc}") from exc
-    expected = f"{net}/{member['name']}"
-    require(cosign.type == COSIGNATURE_V1, _CODE, "expected a cosigning key of type cosignature/v1")
-    require(cosign.name == expected, _CODE, f"expected the cosigning key's name {expected}")
-    require(cosign.public != public, _CODE, "expected separate keys for entries and cosignatures")
+    cosign = check_cosigning_key(net, member["name"], member["cosign"], _CODE)
     require(len(base64url.decode(member["seal"])) == PUBLIC_SIZE, _CODE, "expected a 32-byte sealing key")
     message = enrolment_message(member)
     for name, key in (("tx", public), ("cosign", cosign.public)):
@@ -76,9 +93,28 @@ def check_enrolment(net: str, enrolment: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_new(state: State, member: Row) -> None:
-    """Refuse a record that shares name, DID, certificate or cosigning key with a member or the hub."""
-    hub = state.rows("params")["network"]["hub"]
-    taken = [{"did": hub["did"], "name": hub["name"], "tls": hub["tls"]}, *state.rows("members").values()]
-    for name in ("did", "name", "tls", "cosign"):
-        in_use = any(other.get(name) == member[name] for other in taken)
-        require(not in_use, "member.duplicate", f"the {name} is already in use")
+    """Refuse a record that shares name, DID or a key with a member or the hub, present or past."""
+    hub = state.rows("params")[NETWORK_KEY]["hub"]
+    taken = [hub, *state.rows("members").values()]
+    for name in ("did", "name"):
+        in_use = any(other[name] == member[name] for other in taken)
+        require(not in_use, _DUPLICATE, f"the {name} is already in use")
+    check_unused(state, {use: member[use] for use in KEY_USES})
+
+
+def check_unused(state: State, keys: Row) -> None:
+    """Refuse keys that serve, or ever served, anybody in this network; each must serve one use."""
+    network = state.rows("params")[NETWORK_KEY]
+    hub = {"tx": network["hub"]["tx"], "tls": network["hub"]["tls"], "cosign": network["log"]}
+    taken = {_public(use, key) for use, key in hub.items()}
+    taken |= {_public(row["use"], row["key"]) for row in state.rows("keys").values()}
+    for use, key in keys.items():
+        public = _public(use, key)
+        require(public not in taken, _DUPLICATE, f"the {use} key is already in use")
+        taken.add(public)
+
+
+def _public(use: str, key: Any) -> bytes:  # noqa: ANN401 - as the record holds it
+    if use == "cosign":
+        return Vkey.parse(key).public
+    return base64url.decode(key["public"] if use == "tx" else key)

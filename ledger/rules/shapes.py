@@ -30,8 +30,10 @@ __all__ = [
     "REASON",
     "SENTENCE",
     "TIME",
+    "WEB_ADDRESS",
     "WORD",
     "Shape",
+    "between",
     "constant",
     "identifier",
     "list_of",
@@ -79,6 +81,17 @@ def _integer(least: int) -> Shape:
     def check(value: object, where: str) -> int:
         if type(value) is not int or not least <= value <= MAX_INTEGER:
             raise malformed(where, f"an integer of at least {least}")
+        return value
+
+    return check
+
+
+def between(least: int, most: int) -> Shape:
+    """An integer in a closed range."""
+
+    def check(value: object, where: str) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise malformed(where, f"an integer from {least} to {most}")
         return value
 
     return check
@@ -197,3 +210,4 @@ DID = _pattern(r"did:[a-z0-9]+:[!-~]{1,200}", "a DID")
 NAME = _pattern(_SLUG, "a name of lower-case letters, digits and hyphens")
 ASSET_ID = _pattern(f"{_SLUG}/{_SLUG}", "an asset id like owner/name")
 ENDPOINT = _pattern(r"[!-~]{1,253}:[1-9][0-9]{0,4}", "an address like host:port")
+WEB_ADDRESS = _pattern(r"https://[a-z0-9.:\[\]-]{1,253}(?:/[A-Za-z0-9._~-]{1,64}){0,4}", "an https address")

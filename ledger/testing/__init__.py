@@ -17,6 +17,7 @@ from ledger.testing.members import (
     make_genesis,
     make_hub,
     make_member,
+    rotate_member,
 )
 from ledger.testing.orderers import OrdererContract
 
@@ -37,5 +38,6 @@ __all__ = [
     "make_genesis",
     "make_hub",
     "make_member",
+    "rotate_member",
     "throw_away_engine",
 ]

@@ -1,5 +1,5 @@
-"""Private set intersection: which rows two parties share, without showing the rest."""
+"""Private set intersection of two parties: which rows they share, how many, against a large kept list."""
 
-from mpc.psi import ecdh
+from mpc.psi import cardinality, ecdh, unbalanced
 
-__all__ = ["ecdh"]
+__all__ = ["cardinality", "ecdh", "unbalanced"]

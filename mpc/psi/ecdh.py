@@ -1,31 +1,37 @@
 """Two-party private set intersection by commutative masking (ECDH-PSI) on ristretto255.
 
-Both parties learn the intersection and nothing else of the other's set but its size. The roles are symmetric:
+Both parties, or one, learn the intersection and nothing else of the other's set but its size. The roles are
+symmetric:
 
     left, items X, key a                          right, items Y, key b
-      1. size                |X|  <--------------->  |Y|  size
-      2. masked              H(x)^a, shuffled  --->
-                             <---  H(y)^b, shuffled  masked
+      1. terms               |X|  <--------------->  |Y|  terms
+      2. masked              H(x)^a, in secret order  --->
+                             <---  H(y)^b, in secret order  masked
       3. double-masked       T(H(y)^ba), y's order  --->
                              <---  T(H(x)^ab), x's order  double-masked
-      4. confirm             transcript hash  <--->  transcript hash
+      4. multiplicities      rows of each shared item  <--->  (where items repeat)
+      5. confirm             transcript hash  <--->  transcript hash
 
 H hashes into the group and T takes 16 bytes of a hash of the encoding; both are bound to protocol, version
-and session. Each party now holds the tags of both lists, and equal tags are equal items. Steps 2 and 3
-alternate in chunks of `CHUNK_ROWS`, so memory is 48 bytes for each row of both sets, and the network never
-holds more than two chunks.
+and session. Each party now holds the tags of both lists, and equal tags are equal items. A party that is no
+receiver gets no tags of its own items in step 3. Steps 2 and 3 alternate in chunks of `CHUNK_ROWS`, so the
+network never holds more than two chunks.
+
+With a folder, both sets and both lists of tags lie on disk in partitions that only this party knows; in
+memory are one partition and 24 bytes for each own row.
 
 Two different items get one tag with probability below ``(|X| + |Y|)**2 / 2**129``: 2**-87 for two million
 rows.
 
-Not here: intersections of which only one party learns, cardinality alone, or sets of more than two parties.
+Not here: the number of shared items alone, `mpc.psi.cardinality`; and sets of more than two parties.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -34,111 +40,59 @@ from numpy.typing import NDArray
 from mpc import ristretto255, wire
 from mpc.channel import Channel
 from mpc.domain import Usage, separation_tag
-from mpc.errors import DuplicateItems, InvalidInput, MalformedMessage
-from mpc.randomness import Randomness, random_permutation
-from mpc.secrecy import SecretScalar, Unprintable
+from mpc.errors import MalformedMessage, MpcError, ResultSizeRefused
+from mpc.psi.masking import (
+    OWN_TAG_BYTES,
+    TAG_BYTES,
+    Masking,
+    Progress,
+    Receivers,
+    Terms,
+    masking_bytes,
+    masking_rounds,
+    match,
+)
+from mpc.psi.own_set import MAX_ROWS, Duplicates, OwnSet
+from mpc.psi.spool import Spool
+from mpc.randomness import Randomness
+from mpc.secrecy import Unprintable
 from mpc.spec import Adversary, ProtocolSpec
-from mpc.transcript import CONFIRMATION_BYTES, ConfirmedChannel, protocol_run
+from mpc.transcript import CONFIRMATION_BYTES, PIECE_BYTES, protocol_run
 
-Progress = Callable[[int, int], None]
-
-CHUNK_ROWS: Final = 8192
-MAX_ROWS: Final = 2**31
-MAX_ITEM_BYTES: Final = 1024
-TAG_BYTES: Final = 16
-
+_LEAKS: Final = (
+    "the number of distinct items in the other party's set",
+    "where rows are kept as groups: how many rows the other party has of each shared item",
+)
 SPEC: Final = ProtocolSpec(
     name="psi/ecdh",
-    version=1,
+    version=2,
     roles=("left", "right"),
     adversary=Adversary.SEMI_HONEST,
     corruptions="one of two",
-    leaks={
-        "left": ("the number of rows in the other party's set",),
-        "right": ("the number of rows in the other party's set",),
-    },
+    leaks={"left": _LEAKS, "right": _LEAKS},
     cost=(
-        "2 rounds for each 8,192 rows of the smaller set, 1 for each 8,192 more of the larger, and 2; "
-        "each party sends 32 bytes for each own row and 16 for each row of the other, and computes one "
-        "hash to the group and one multiplication for each own row and one multiplication for each row of "
-        "the other"
+        "2 rounds for each 8,192 items of the smaller set, 1 for each 8,192 more of the larger, and 2; "
+        "each party sends 32 bytes for each own item and, to a receiver, 16 for each item of the other, and "
+        "computes one hash to the group and one multiplication for each own item and one multiplication for "
+        "each item of the other"
     ),
     source=(
         "Meadows 1986; Huberman, Franklin, Hogg 1999; security by DDH in the random oracle model: "
         "Agrawal, Evfimievski, Srikant 2003; group: RFC 9496; hash to the group: RFC 9380"
     ),
-    summary="Both parties learn which of their own rows the other party also holds, and nothing of the rest.",
+    summary="Two parties, or one of them, learn which of their own rows the other also holds, and no more.",
 )
 
-
-@dataclass(frozen=True)
-class SetSize:
-    """First message of each party: how many rows its set has."""
-
-    rows: int
-
-    def __post_init__(self) -> None:
-        if self.rows > MAX_ROWS:
-            raise MalformedMessage(f"size: expected at most {MAX_ROWS} rows, got {self.rows}")
-
-    def encode(self) -> bytes:
-        """Encode for the wire."""
-        return wire.encode_uint64(self.rows)
-
-    @classmethod
-    def decode(cls, payload: bytes) -> SetSize:
-        """Decode; refuses trailing bytes and sizes beyond `MAX_ROWS`."""
-        reader = wire.Reader("size", payload)
-        rows = reader.uint64("rows")
-        reader.finish()
-        return cls(rows)
-
-
-@dataclass(frozen=True)
-class MaskedItems:
-    """H(x)^k for a chunk of the sender's rows, in its secret order: uint8[c, 32]."""
-
-    points: bytes
-
-    def encode(self) -> bytes:
-        """Encode for the wire."""
-        return wire.encode_array(_rows_of(self.points, ristretto255.ELEMENT_BYTES))
-
-    @classmethod
-    def decode(cls, payload: bytes, rows: int) -> MaskedItems:
-        """Decode a chunk of exactly ``rows`` points; membership is checked by `double_mask`, before use."""
-        reader = wire.Reader("masked", payload)
-        points = reader.array("points", "u1", (rows, ristretto255.ELEMENT_BYTES))
-        reader.finish()
-        return cls(points.tobytes())
-
-
-@dataclass(frozen=True)
-class DoubleMaskedItems:
-    """Tags of the receiver's points under both keys, in the receiver's order: uint8[c, 16]."""
-
-    tags: bytes
-
-    def encode(self) -> bytes:
-        """Encode for the wire."""
-        return wire.encode_array(_rows_of(self.tags, TAG_BYTES))
-
-    @classmethod
-    def decode(cls, payload: bytes, rows: int) -> DoubleMaskedItems:
-        """Decode a chunk of exactly ``rows`` tags."""
-        reader = wire.Reader("double-masked", payload)
-        tags = reader.array("tags", "u1", (rows, TAG_BYTES))
-        reader.finish()
-        return cls(tags.tobytes())
+_TERMS_BYTES: Final = 24
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Intersection(Unprintable):
-    """What a party gets: which of its own rows are shared.
+    """What a receiver gets: which of its own rows are shared.
 
     Attributes:
-        rows: int64[m], indices into the party's own items. Aligned: entry k is the same item at both
-            parties. The order is that of the tags, so it says nothing of either party's row order.
+        rows: int64[m], the party's own rows. Aligned: entry k is the same item at both parties. The order is
+            that of the tags, so it says nothing of either party's row order.
         peer_rows: size of the other party's set.
     """
 
@@ -146,175 +100,162 @@ class Intersection(Unprintable):
     peer_rows: int
 
 
-def mask(items: Sequence[bytes], key: SecretScalar, session: bytes) -> MaskedItems:
-    """Hash a chunk of own items into the group and mask them; step 2 of each party.
+@dataclass(frozen=True, repr=False, eq=False)
+class Matches(Intersection):
+    """An intersection with what joins other than the inner one need.
 
-    Args:
-        items: a chunk of own items, already in the secret order.
-        key: own scalar, for one run only.
-        session: the run's session.
+    Where rows are kept as groups, every pair of a left and a right row of one item is an entry of ``rows``.
 
-    Security: semi-honest peer; DDH, with the hash modelled as a random oracle.
-    Leaks: the number of items.
-    Cost: local; 80 microseconds an item on one core (12,500 items/s).
-    Source: Agrawal, Evfimievski, Srikant 2003, intersection protocol.
+    Attributes:
+        unmatched: int64[u], own rows of items that the other party has not, ascending.
+        shared: number of shared items.
     """
-    separation = separation_tag(SPEC.name, SPEC.version, Usage.HASH_TO_GROUP, session)
-    return MaskedItems(ristretto255.multiply(key, ristretto255.hash_to_group(items, separation)))
 
-
-def double_mask(masked: MaskedItems, key: SecretScalar, session: bytes) -> DoubleMaskedItems:
-    """Mask a chunk of the peer's points a second time; step 3 of each party.
-
-    Raises:
-        MalformedMessage: a point is no element of the group, or the identity.
-
-    Security: semi-honest peer; DDH. The tag is all that leaves, so the point itself stays here.
-    Leaks: which tags belong to which of the receiver's points, to the receiver: its output.
-    Cost: local; 61 microseconds a point on one core (16,300 points/s).
-    Source: Agrawal, Evfimievski, Srikant 2003, intersection protocol.
-    """
-    points = ristretto255.multiply(key, masked.points)
-    separation = separation_tag(SPEC.name, SPEC.version, Usage.DOUBLE_MASKED_TAG, session)
-    keyed, width = hashlib.blake2b(digest_size=TAG_BYTES, key=separation), ristretto255.ELEMENT_BYTES
-
-    def tag(point: bytes) -> bytes:
-        state = keyed.copy()
-        state.update(point)
-        return state.digest()
-
-    return DoubleMaskedItems(b"".join(tag(points[at : at + width]) for at in range(0, len(points), width)))
-
-
-def intersect(own_tags: bytes, peer_tags: bytes, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Find the own rows whose tag the peer also has, sorted by tag; the last step of each party.
-
-    Args:
-        own_tags: tags of the own list, 16 bytes each, in the secret order.
-        peer_tags: tags of the peer's list.
-        order: the secret order: row of the own table at each position of the own list.
-
-    Returns:
-        int64[m], indices into the own table, aligned with what the peer computes.
-
-    Raises:
-        MalformedMessage: one list holds a tag twice, so it is not the list of a set.
-
-    Security: local.
-    Leaks: nothing beyond the output.
-    Cost: local; one sort of both lists, 0.4 microseconds a row.
-    Source: Agrawal, Evfimievski, Srikant 2003, intersection protocol.
-    """
-    tags = np.frombuffer(own_tags + peer_tags, dtype=">u8").astype(np.uint64).reshape(-1, 2)
-    by_tag = np.lexsort((tags[:, 1], tags[:, 0]))  # stable: of two equal tags the own one comes first
-    in_order = tags[by_tag]
-    at = np.flatnonzero(np.all(in_order[1:] == in_order[:-1], axis=1))
-    own, peer = by_tag[at], by_tag[at + 1]
-    if np.any(own >= len(order)) or np.any(peer < len(order)):
-        raise MalformedMessage("a list of tags holds one tag twice")
-    return order[own]
+    unmatched: NDArray[np.int64]
+    shared: int
 
 
 def run(
-    channel: Channel,
-    items: Sequence[bytes],
-    rng: Randomness,
-    *,
-    progress: Progress | None = None,
-) -> Intersection:
-    """Play one party of the intersection; rank 0 is left, rank 1 is right.
+    channel: Channel, items: Sequence[bytes], rng: Randomness, *, progress: Progress | None = None
+) -> Matches:
+    """Play one party of the intersection of two sets of which both learn the result; see `run_batches`.
 
     Args:
-        channel: to the other party. Its session must be fresh: keys and hashes are bound to it.
-        items: own set: n distinct non-empty byte strings of at most 1 KiB. Both parties must encode equal
-            items as equal bytes. At most 2**31 rows.
-        rng: own randomness, for the key and the secret order.
-        progress: called as ``progress(done, total)`` with masked points of both lists, after each chunk.
+        channel: to the other party.
+        items: own set: n distinct items.
+        rng: own randomness.
+        progress: see `run_batches`.
 
     Returns:
         The own rows the peer also holds, aligned with the peer's.
 
+    Security: semi-honest peer; DDH in ristretto255, hashes modelled as random oracles.
+    Leaks: to each party, the number of items in the other's set. Nothing else beyond the intersection.
+    Cost: `rounds` and `bytes_sent`; 65 microseconds for each row of sets of equal size, divided by the cores.
+    Source: Meadows 1986; Huberman, Franklin, Hogg 1999; Agrawal, Evfimievski, Srikant 2003.
+    """
+    both = run_batches(channel, [items], rng, progress=progress)
+    if both is None:
+        raise MpcError("a receiver has a result")
+    return both
+
+
+def run_batches(
+    channel: Channel,
+    batches: Iterable[Sequence[bytes]],
+    rng: Randomness,
+    *,
+    receivers: Receivers = Receivers.BOTH,
+    duplicates: Duplicates = Duplicates.REFUSE,
+    limits: tuple[int, int] = (0, MAX_ROWS),
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Matches | None:
+    """Play one party of the intersection; rank 0 is left, rank 1 is right.
+
+    Args:
+        channel: to the other party. Its session must be fresh: keys and hashes are bound to it.
+        batches: own items in batches: non-empty byte strings of at most 1 KiB. Both parties must encode equal
+            items as equal bytes. At most 2**31 rows.
+        rng: own randomness, for the key and the secret order.
+        receivers: who learns the result; the same at both.
+        duplicates: what an item in several rows means; the same at both.
+        limits: the fewest and the most shared items with which this party, if a receiver, goes on.
+        folder: a private folder of this run for what does not fit into memory; None: memory.
+        progress: called as ``progress(done, total)`` with masked points of both lists, after each chunk.
+
+    Returns:
+        The own rows the peer also holds; None where this party is no receiver.
+
     Raises:
         InvalidInput: own items are not as stated. `DuplicateItems` counts repeats.
+        ResultSizeRefused: the number of shared items is outside the limits; there is no result for anybody.
         ProtocolAbort: the peer's messages are not as the protocol has them, or the peer aborted.
 
     Security: semi-honest peer; DDH in ristretto255, hashes modelled as random oracles.
-    Leaks: to each party, the number of rows in the other's set. Nothing else beyond the intersection.
-    Cost: `rounds` and `bytes_sent`; 142 microseconds for each row of sets of equal size on a core of its
-        own (27,000 rows: 3.8 s), 185 where both parties share one physical core.
+    Leaks: to each party, the number of items in the other's set; with groups, to each receiver, the rows of
+        each shared item. A receiver that refuses a result has computed it.
+    Cost: `rounds` and `bytes_sent`; 65 microseconds for each row of sets of equal size, divided by the cores.
     Source: Meadows 1986; Huberman, Franklin, Hogg 1999; Agrawal, Evfimievski, Srikant 2003.
     """
-    with protocol_run(channel, SPEC) as peer:
-        _check_items(items)
-        # 1. Exchange the sizes.
-        peer.send("size", SetSize(len(items)).encode())
-        peer_rows = SetSize.decode(peer.receive("size")).rows
-        # 2. Choose the key and the secret order, which hides from the peer which rows of ours it shares.
+    with protocol_run(channel, SPEC) as peer, ExitStack() as stack:
+        # 1. Choose the key, hash and order the own set, exchange the terms.
         key = ristretto255.random_scalar(rng)
-        order = random_permutation(rng, len(items))
-        own_chunks, peer_chunks = list(_chunks(len(items))), list(_chunks(peer_rows))
-        own_tags, peer_tags = [], []
-        for number in range(max(len(own_chunks), len(peer_chunks))):
-            # 3. Mask our items; mask the peer's points again and return their tags.
-            if number < len(own_chunks):
-                chunk = [items[row] for row in order[own_chunks[number]]]
-                peer.send("masked", mask(chunk, key, peer.session).encode())
-            if number < len(peer_chunks):
-                peer_tags.append(_reply(peer, key, _length(peer_chunks[number])))
-            if number < len(own_chunks):
-                reply = DoubleMaskedItems.decode(peer.receive("double-masked"), _length(own_chunks[number]))
-                own_tags.append(reply.tags)
-            if progress is not None:
-                done = (number + 1) * CHUNK_ROWS
-                progress(min(done, len(items)) + min(done, peer_rows), len(items) + peer_rows)
-        # 4. Compare transcripts, then the lists.
+        separation = separation_tag(SPEC.name, SPEC.version, Usage.HASH_TO_GROUP, peer.session)
+        own = stack.enter_context(OwnSet(batches, separation, rng, duplicates, folder))
+        terms = Terms(len(own), receivers, duplicates)
+        peer.send("terms", terms.encode())
+        peer_items = terms.peers(peer.receive("terms"))
+        # 2. and 3. Mask both lists under both keys; who learns the result gets the tags of its own list.
+        own_tags = stack.enter_context(Spool(OWN_TAG_BYTES, folder))
+        peer_tags = stack.enter_context(Spool(TAG_BYTES, folder))
+        told, tells = receivers.has(peer.rank), receivers.has(1 - peer.rank)
+        Masking(peer, SPEC, key, own, peer_items, told, tells, progress).run(own_tags, peer_tags)
+        if not told:
+            peer.confirm()
+            return None
+        # 4. Compare the lists; a size outside the limits ends the run before there is output.
+        shared = match(own_tags, peer_tags)
+        if not limits[0] <= len(shared) <= limits[1]:
+            raise ResultSizeRefused
+        rows = own.rows_of(shared)
+        if duplicates is Duplicates.GROUPS:
+            counts = own.counts_of(shared)
+            theirs = np.ones_like(counts)
+            if tells:
+                sent = wire.encode_array(counts)
+                theirs = _multiplicities(peer.swap("multiplicities", sent, at_most=len(sent)), len(shared))
+            rows = _pairs(own, shared, theirs, is_left=peer.rank == 0)
+        # 5. Compare transcripts.
         peer.confirm()
-        return Intersection(intersect(b"".join(own_tags), b"".join(peer_tags), order), peer_rows)
+        return Matches(rows, peer_items, _unmatched(own, shared), len(shared))
 
 
-def rounds(own_rows: int, peer_rows: int) -> int:
-    """Return the receiving phases of a party with ``own_rows`` rows, as `ChannelStats` counts them."""
-    own, peer = _chunk_count(own_rows), _chunk_count(peer_rows)
-    # Where only the peer has chunks left we answer each, and the first of them arrives with the last reply.
-    return 2 + 2 * min(own, peer) + max(own - peer, 0) + max(peer - own - 1, 0)
+def rounds(own_items: int, peer_items: int, shared_in_groups: int | None = None) -> int:
+    """Return the receiving phases of a party with ``own_items`` items, as `ChannelStats` counts them.
+
+    ``shared_in_groups`` is the number of shared items where both are receivers and rows are kept as groups.
+    """
+    swaps = 0
+    if shared_in_groups is not None:
+        swaps = max(1, -(-wire.array_bytes(8, shared_in_groups) // PIECE_BYTES))
+    return 2 + masking_rounds(own_items, peer_items) + swaps
 
 
-def bytes_sent(own_rows: int, peer_rows: int) -> int:
-    """Return the payload bytes a party with ``own_rows`` rows sends."""
-    points = sum(wire.array_bytes(1, _length(c), ristretto255.ELEMENT_BYTES) for c in _chunks(own_rows))
-    tags = sum(wire.array_bytes(1, _length(c), TAG_BYTES) for c in _chunks(peer_rows))
-    return len(wire.encode_uint64(own_rows)) + points + tags + CONFIRMATION_BYTES
+def bytes_sent(
+    own_items: int, peer_items: int, *, tells: bool = True, shared_in_groups: int | None = None
+) -> int:
+    """Return the payload bytes a party sends; ``tells``: whether the other is a receiver."""
+    masked = masking_bytes(own_items, peer_items, tells=tells)
+    swapped = 0 if shared_in_groups is None else 8 + wire.array_bytes(8, shared_in_groups)
+    return _TERMS_BYTES + masked + swapped + CONFIRMATION_BYTES
 
 
-def _reply(peer: ConfirmedChannel, key: SecretScalar, rows: int) -> bytes:
-    masked = MaskedItems.decode(peer.receive("masked"), rows)
-    reply = double_mask(masked, key, peer.session)
-    peer.send("double-masked", reply.encode())
-    return reply.tags
+def _multiplicities(payload: bytes, shared: int) -> NDArray[np.int64]:
+    reader = wire.Reader("multiplicities", payload)
+    counts: NDArray[np.int64] = reader.array("counts", "<i8", (shared,))
+    reader.finish()
+    if np.any(counts < 1) or np.any(counts > MAX_ROWS):
+        raise MalformedMessage(f"multiplicities: expected counts from 1 to {MAX_ROWS}")
+    return counts
 
 
-def _check_items(items: Sequence[bytes]) -> None:
-    if len(items) > MAX_ROWS:
-        raise InvalidInput(f"expected at most {MAX_ROWS} items, got {len(items)}")
-    misfits = sum(not 0 < len(item) <= MAX_ITEM_BYTES for item in items)
-    if misfits:
-        raise InvalidInput(f"items are 1 to {MAX_ITEM_BYTES} bytes each: {misfits} of {len(items)} are not")
-    repeats = len(items) - len(set(items))
-    if repeats:
-        raise DuplicateItems(repeats)
+def _pairs(
+    own: OwnSet, shared: NDArray[np.int64], theirs: NDArray[np.int64], *, is_left: bool
+) -> NDArray[np.int64]:
+    """The own row of every pair of rows of each shared item, the left row changing slower."""
+    ours = own.counts_of(shared)
+    sizes = ours * theirs
+    if float((ours.astype(np.float64) * theirs).sum()) > MAX_ROWS:
+        raise ResultSizeRefused
+    number = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    right = np.repeat(theirs if is_left else ours, sizes)
+    within = number // right if is_left else number % right
+    rows: NDArray[np.int64] = own.rows[np.repeat(own.starts[shared], sizes) + within]
+    return rows
 
 
-def _chunks(rows: int) -> Iterator[slice]:
-    return (slice(start, min(start + CHUNK_ROWS, rows)) for start in range(0, rows, CHUNK_ROWS))
-
-
-def _chunk_count(rows: int) -> int:
-    return -(-rows // CHUNK_ROWS)
-
-
-def _length(chunk: slice) -> int:
-    return int(chunk.stop - chunk.start)
-
-
-def _rows_of(data: bytes, width: int) -> NDArray[np.uint8]:
-    return np.frombuffer(data, dtype=np.uint8).reshape(-1, width)
+def _unmatched(own: OwnSet, shared: NDArray[np.int64]) -> NDArray[np.int64]:
+    is_shared = np.zeros(len(own), np.bool_)
+    is_shared[shared] = True
+    return np.sort(own.rows[~np.repeat(is_shared, np.diff(own.starts))])

@@ -1,5 +1,5 @@
-"""Joint statistics over rows that two parties have aligned, for example by `mpc.psi`."""
+"""Joint statistics: over rows that two parties have aligned, and over the rows of many owners."""
 
-from mpc.stats import group_sums
+from mpc.stats import group_sums, joint
 
-__all__ = ["group_sums"]
+__all__ = ["group_sums", "joint"]

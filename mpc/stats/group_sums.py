@@ -19,7 +19,8 @@ Both outputs are uint64[k, m] and add up, modulo 2**64, to the sums of the group
 Neither party learns a sum: shares go sealed to whom the agreement names.
 
 Not here: protection against a group holder that enters false groups or a measure holder that enters false
-measures; a semi-honest party enters what it has. Counts are exact, not noised. Why transfers and not
+measures; a semi-honest party enters what it has. Noise is the caller's: it states counts with noise, and adds
+noise to its own share. Why transfers and not
 homomorphic encryption: docs/decisions/0004-joint-statistics-by-correlated-ot.md.
 """
 
@@ -76,7 +77,8 @@ SPEC: Final = ProtocolSpec(
     leaks={
         "measure_holder": (
             "the number of groups",
-            "the number of rows of each group that reaches the group holder's minimum, by group number",
+            "the number of rows of each group that reaches the group holder's minimum, by group number, as "
+            "the group holder states it: exact, rounded or with noise",
             "the number of rows in all suppressed groups together",
         ),
         "group_holder": ("the number of measures",),
@@ -123,16 +125,21 @@ class Shape:
 
 @dataclass(frozen=True)
 class Cohorts:
-    """Group holder to measure holder: rows, and the rows of each group or `SUPPRESSED`; int64[k]."""
+    """Group holder to measure holder: rows, and the rows of each group or `SUPPRESSED`; int64[k].
+
+    Counts with noise may add up to more than there are rows, and no one of them is larger.
+    """
 
     rows: int
     counts: NDArray[np.int64]
+    noised: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.counts) <= MAX_GROUPS:
             raise MalformedMessage(f"cohorts: expected 1 to {MAX_GROUPS} groups, got {len(self.counts)}")
         counts = self.counts.tolist()
-        if min(counts) < SUPPRESSED or sum(count for count in counts if count > 0) > self.rows:
+        most = max(counts) if self.noised else sum(count for count in counts if count > 0)
+        if min(counts) < SUPPRESSED or most > self.rows:
             raise MalformedMessage(f"cohorts: counts are negative or add up to more than {self.rows} rows")
 
     def encode(self) -> bytes:
@@ -140,13 +147,13 @@ class Cohorts:
         return wire.encode_uint64(self.rows) + wire.encode_array(self.counts)
 
     @classmethod
-    def decode(cls, payload: bytes) -> Cohorts:
+    def decode(cls, payload: bytes, *, noised: bool = False) -> Cohorts:
         """Decode; refuses trailing bytes and counts that no table of ``rows`` rows has."""
         reader = wire.Reader("cohorts", payload)
         rows = reader.uint64("rows")
         counts = reader.array("counts", "<i8", (None,))
         reader.finish()
-        return cls(rows, counts)
+        return cls(rows, counts, noised)
 
 
 def measure_holder(
@@ -156,6 +163,7 @@ def measure_holder(
     min_cohort: int,
     rng: Randomness,
     progress: Progress | None = None,
+    noised: bool = False,
 ) -> GroupShares:
     """Play the party that holds the measures; rank 0.
 
@@ -166,6 +174,7 @@ def measure_holder(
         min_cohort: smallest group this party lets be opened, at least 1.
         rng: own randomness.
         progress: called as ``progress(done, total)`` in rows, after each chunk.
+        noised: the group holder's counts carry noise.
 
     Returns:
         This party's share of every group's sums.
@@ -189,7 +198,7 @@ def measure_holder(
         rows, width = measures.shape
         # 1. Exchange shapes. 2. Check the cohorts.
         peer.send("shape", Shape(rows, width).encode())
-        cohorts = Cohorts.decode(peer.receive("cohorts"))
+        cohorts = Cohorts.decode(peer.receive("cohorts"), noised=noised)
         counts = check_cohorts(cohorts, rows, min_cohort)
         groups = len(counts)
         # 3. Base transfers, as their receiver.
@@ -220,6 +229,7 @@ def group_holder(
     min_cohort: int,
     rng: Randomness,
     progress: Progress | None = None,
+    stated: NDArray[np.int64] | None = None,
 ) -> GroupShares:
     """Play the party that holds the groups; rank 1.
 
@@ -230,6 +240,8 @@ def group_holder(
         min_cohort: smallest group this party lets be opened, at least 1; smaller ones are suppressed.
         rng: own randomness.
         progress: called as ``progress(done, total)`` in rows, after each chunk.
+        stated: int64[k], the counts to state instead of those of `count_cohorts`: with more groups
+            suppressed, rounded or with noise.
 
     Returns:
         This party's share of every group's sums.
@@ -247,9 +259,15 @@ def group_holder(
     with protocol_run(channel, SPEC) as peer:
         _check_min_cohort(min_cohort)
         counts = count_cohorts(groups, k, min_cohort)
+        if stated is not None:
+            if stated.shape != counts.shape or np.any((counts == SUPPRESSED) & (stated != SUPPRESSED)):
+                raise InvalidInput(
+                    "expected stated counts of the groups that reach the minimum, and no other"
+                )
+            counts = stated
         # 1. Exchange shapes; the measure holder checks the cohorts.
         rows = len(groups)
-        peer.send("cohorts", Cohorts(rows, counts).encode())
+        peer.send("cohorts", Cohorts(rows, counts, noised=stated is not None).encode())
         shape = Shape.decode(peer.receive("shape"))
         if shape.rows != rows:
             raise InputsDisagree("rows", rows, shape.rows)
@@ -271,8 +289,13 @@ def group_holder(
         return GroupShares(counts, shares)
 
 
-def count_cohorts(groups: NDArray[np.int64], k: int, min_cohort: int) -> NDArray[np.int64]:
+def count_cohorts(
+    groups: NDArray[np.int64], k: int, min_cohort: int, *, complementary: bool = False
+) -> NDArray[np.int64]:
     """Count the rows of each group and suppress the groups below ``min_cohort``.
+
+    Complementary suppression also suppresses the smallest open groups until the suppressed ones have
+    ``min_cohort`` rows together, so that a total does not give a few rows away.
 
     Returns:
         int64[k], `SUPPRESSED` where there are fewer than ``min_cohort`` rows.
@@ -295,7 +318,14 @@ def count_cohorts(groups: NDArray[np.int64], k: int, min_cohort: int) -> NDArray
     if misfits:
         raise InvalidInput(f"groups lie between 0 and {k - 1}: {misfits} of {len(groups)} rows do not")
     counts = np.bincount(groups, minlength=k).astype(np.int64, copy=False)
-    return np.where(counts >= min_cohort, counts, np.int64(SUPPRESSED))
+    shown = np.where(counts >= min_cohort, counts, np.int64(SUPPRESSED))
+    if complementary:
+        for group in np.argsort(counts, kind="stable").tolist():
+            left_out = int(counts[shown == SUPPRESSED].sum())
+            if left_out == 0 or left_out >= min_cohort:
+                break
+            shown[group] = SUPPRESSED
+    return shown
 
 
 def check_cohorts(cohorts: Cohorts, rows: int, min_cohort: int) -> NDArray[np.int64]:

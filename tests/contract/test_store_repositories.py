@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,22 +15,29 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+import exchange.store
 from connectors.spec import SourceSpec
-from exchange.errors import Conflict
+from exchange.errors import Conflict, SealBroken
 from exchange.store import (
+    Account,
     AssetBinding,
+    AssetPaper,
+    Department,
     HubStore,
+    KeptNotarization,
     NodeStore,
+    PaperKind,
     StoreUnavailable,
+    Token,
     open_engine,
     open_node_store,
     upgrade,
 )
-from exchange.store.engine import transaction
+from exchange.store.engine import HEADS, transaction
 from exchange.store.hub.models import HubBase
 from exchange.store.node.models import NodeBase
 from exchange.store.testing import postgresql_schema
-from policies.approvals import Decision, Verdict
+from ledger.store import migrate
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 KEY = bytes(range(32))
@@ -99,7 +107,15 @@ class TestMigrations:
             for column in table.columns
             if column.nullable
         }
-        assert nullable <= {"node_assets.sealed_location", "node_assets.source_table"}
+        assert nullable <= {
+            "node_assets.sealed_location",
+            "node_assets.sealed_options",
+            "node_assets.source_table",
+            "node_dataspace.problem",
+            "node_secrets.invitation_ends",
+            "node_tokens.expires",
+            "node_tokens.revoked",
+        }
 
 
 class TestTransactions:
@@ -156,12 +172,21 @@ class TestHub:
 
 
 class TestAssets:
-    SECRET = SourceSpec("sql", "postgresql+psycopg://reader:canary@db/loans", "public.loans")
+    SECRET = SourceSpec("table", "postgresql+psycopg://reader:canary@db/loans", "public.loans")
 
     def binding(self, source: SourceSpec, version: int = 1) -> AssetBinding:
         return AssetBinding("lender/loans", version, source, b"s" * 32, ("id", "income"), ("id",))
 
-    @pytest.mark.parametrize("source", [SourceSpec("file", "/data/loans.csv"), SECRET])
+    API = SourceSpec(
+        "api",
+        "https://api.example/rows?key=canary",
+        options={
+            "columns": [{"name": "id", "type": "text"}],
+            "auth": {"scheme": "basic", "user": "reader", "password": "canary"},
+        },
+    )
+
+    @pytest.mark.parametrize("source", [SourceSpec("file", "/data/loans.csv"), SECRET, API])
     def test_a_binding_is_read_back(self, node: NodeStore, source: SourceSpec) -> None:
         node.assets.bind(self.binding(source))
         node.assets.bind(self.binding(source, 2))
@@ -173,15 +198,19 @@ class TestAssets:
         node.assets.bind(self.binding(SourceSpec("file", "/data/loans.csv")))
         assert node.assets.binding("lender/loans", 1) == self.binding(SourceSpec("file", "/data/loans.csv"))
 
-    def test_a_password_is_in_no_column(self, node: NodeStore, engine: Engine) -> None:
-        node.assets.bind(self.binding(self.SECRET))
+    @pytest.mark.parametrize("source", [SECRET, API])
+    def test_a_password_is_in_no_column(self, node: NodeStore, engine: Engine, source: SourceSpec) -> None:
+        node.assets.bind(self.binding(source))
         with engine.connect() as connection:
             row = connection.execute(text("SELECT * FROM node_assets")).one()
         assert b"canary" not in b"|".join(v if isinstance(v, bytes) else str(v).encode() for v in row)
-        assert "db/loans" in row.location
+        assert row.location == source.display
 
-    def test_a_location_moved_to_another_version_does_not_open(self, node: NodeStore, engine: Engine) -> None:
-        node.assets.bind(self.binding(self.SECRET))
+    @pytest.mark.parametrize("source", [SECRET, API])
+    def test_a_source_moved_to_another_version_does_not_open(
+        self, node: NodeStore, engine: Engine, source: SourceSpec
+    ) -> None:
+        node.assets.bind(self.binding(source))
         with engine.begin() as connection:
             connection.execute(text("UPDATE node_assets SET version = 2"))
         with pytest.raises(Conflict, match="that this node sealed"):
@@ -197,34 +226,80 @@ class TestAssets:
 
 
 class TestPeople:
-    def test_a_person_is_found_by_the_digest_of_the_token(self, node: NodeStore) -> None:
-        node.people.add("ada", ["auditor", "steward"], "1" * 64)
-        found = node.people.by_token_digest("1" * 64)
-        assert found is not None
-        assert (found.name, found.roles, found.created) == ("ada", ("auditor", "steward"), NOW)
-        assert node.people.by_token_digest("2" * 64) is None
-        assert [person.name for person in node.people.all()] == ["ada"]
+    ADA = Account("person-1", "ada", "Ada", "", ("auditor", "steward"), "active", NOW, "root", NOW, "root")
+    KEY = Token("token-1", "person-1", "first", "1" * 64, ("auditor",), NOW, "root", None, None)
 
-    @pytest.mark.parametrize(("name", "digest"), [("ada", "2" * 64), ("eve", "1" * 64)])
-    def test_a_name_and_a_token_belong_to_one_person(self, node: NodeStore, name: str, digest: str) -> None:
-        node.people.add("ada", ["auditor"], "1" * 64)
-        with pytest.raises(Conflict, match=name):
-            node.people.add(name, ["auditor"], digest)
-        assert len(node.people.all()) == 1
+    def test_an_account_and_its_token_are_found(self, node: NodeStore) -> None:
+        with node.people.changing() as change:
+            change.add_account(self.ADA)
+            change.add_token(self.KEY)
+        with node.people.reading() as look:
+            assert look.account("ada") == look.account_by_id("person-1") == self.ADA
+            assert look.token("1" * 64) == self.KEY
+            assert look.token("2" * 64) is None
+            assert look.accounts() == [self.ADA]
+            assert look.tokens("person-1") == [self.KEY]
 
-    def test_decisions_keep_their_order_and_each_person_has_one(self, node: NodeStore) -> None:
-        first = Decision("ada", "steward", Verdict.APPROVE, "covered by the law")
-        second = Decision("bob", "approver", Verdict.APPROVE, "agreed")
-        node.decisions.add("negotiation-1", first)
-        node.decisions.add("negotiation-1", second)
-        node.decisions.add("negotiation-2", first)
-        with pytest.raises(Conflict, match="ada has decided"):
-            node.decisions.add("negotiation-1", replace(first, reason="another"))
-        assert node.decisions.of("negotiation-1") == (first, second)
-        assert node.decisions.of("negotiation-3") == ()
+    def test_a_change_that_fails_leaves_nothing(self, node: NodeStore) -> None:
+        def fail() -> None:
+            with node.people.changing() as change:
+                change.add_account(self.ADA)
+                change.record("root", "account.add", "ada")
+                raise Conflict("no")
+
+        with pytest.raises(Conflict):
+            fail()
+        with node.people.reading() as look:
+            assert look.accounts() == []
+        assert node.people.acts(0, 10) == []
+
+    def test_changes_come_one_after_the_other(self, node: NodeStore) -> None:
+        def act(number: int) -> None:
+            with node.people.changing() as change:
+                change.record("root", "test", str(number), number=number)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(act, range(24)))
+        acts = node.people.acts(0, 100)
+        assert [one.position for one in acts] == list(range(1, 25))
+        assert {one.subject for one in acts} == {str(number) for number in range(24)}
+        assert node.people.verify_record().sound
+
+    def test_departments_and_the_organisation_are_kept(self, node: NodeStore) -> None:
+        with node.people.changing() as change:
+            change.put_department(Department("credit", "Credit", ""), new=True)
+            change.put_department(Department("credit", "Loans", ""), new=False)
+            change.set_organisation({"phone": "1"})
+        with node.people.reading() as look:
+            assert look.departments() == [Department("credit", "Loans", "")]
+            assert look.organisation() == {"phone": "1"}
+        with node.people.changing() as change:
+            change.drop_department("credit")
+            assert change.departments() == []
+
+    def test_people_of_an_older_node_stay(self, engine: Engine) -> None:
+        scripts = Path(exchange.store.__file__).parent / "node" / "migrations"
+        migrate(engine, scripts, "node_version", "node_0003")
+        with engine.begin() as connection:
+            connection.execute(
+                text("INSERT INTO node_people VALUES ('Old Name', :roles, :digest, '2026-01-01T00:00:00Z')"),
+                {"roles": '["steward", "analyst"]', "digest": "a" * 64},
+            )
+        upgrade(engine, "node")
+        with NodeStore(engine, lambda: NOW).people.reading() as look:
+            token = look.token("a" * 64)
+            assert token is not None
+            account = look.account_by_id(token.account)
+        assert account is not None
+        assert (account.name, account.roles, account.state) == ("Old Name", ("steward", "analyst"), "active")
+        assert (token.roles, token.expires, token.revoked) == (("steward", "analyst"), None, None)
 
 
 class TestJobs:
+    def test_a_step_begins_for_the_first_time_once(self, node: NodeStore) -> None:
+        assert [node.jobs.begin("job-1", "match") for _ in range(2)] == [True, False]
+        assert node.jobs.begin("job-1", "sums")
+
     def test_the_specification_decided_on_stays(self, node: NodeStore) -> None:
         node.jobs.keep_spec("job-1", b"first")
         node.jobs.keep_spec("job-1", b"second")
@@ -236,6 +311,21 @@ class TestJobs:
         node.jobs.keep_checkpoint("job-1", "psi", b"second")
         assert node.jobs.checkpoint("job-1", "psi") == b"first"
         assert node.jobs.checkpoint("job-1", "stats") is None
+
+
+class TestNotarizations:
+    def test_the_first_batch_under_an_id_stays(self, node: NodeStore) -> None:
+        first = KeptNotarization("notarization-1", b"entry", b"leaves")
+        assert node.notarizations.find("notarization-1") is None
+        assert node.notarizations.put(first) == first
+        assert node.notarizations.put(replace(first, entry=b"other")) == first
+
+    def test_an_expired_entry_is_replaced_once_and_leaves_can_be_forgotten(self, node: NodeStore) -> None:
+        node.notarizations.put(KeptNotarization("notarization-1", b"old", b"leaves"))
+        node.notarizations.replace_entry("notarization-1", b"old", b"new")
+        node.notarizations.replace_entry("notarization-1", b"old", b"newer")
+        node.notarizations.forget("notarization-1")
+        assert node.notarizations.find("notarization-1") == KeptNotarization("notarization-1", b"new", b"")
 
 
 class TestOutbox:
@@ -259,6 +349,24 @@ class TestOutbox:
             assert connection.execute(text("SELECT state FROM node_outbox")).scalar() == "refused"
 
 
+class TestAssetPapers:
+    def test_papers_are_kept_by_version_and_kind(self, node: NodeStore) -> None:
+        papers = node.asset_papers
+        first = AssetPaper("lender/loans", 1, PaperKind.REVIEW, b"one", b"salt")
+        papers.put(first)
+        papers.put(AssetPaper("lender/loans", 1, PaperKind.QUALITY, b"two"))
+        papers.put(AssetPaper("lender/loans", 2, PaperKind.REVIEW, b"three", b"other"))
+        assert papers.get("lender/loans", 1, PaperKind.REVIEW) == first
+        assert papers.get("lender/loans", 3, PaperKind.REVIEW) is None
+        assert [paper.version for paper in papers.all(PaperKind.REVIEW)] == [1, 2]
+        papers.put(replace(first, content=b"again"))
+        assert papers.all(PaperKind.REVIEW)[0].content == b"again"
+        papers.drop("lender/loans", 1, PaperKind.REVIEW)
+        papers.drop("lender/loans", 9, PaperKind.REVIEW)
+        assert [paper.version for paper in papers.all(PaperKind.REVIEW)] == [2]
+        assert "three" not in repr(papers.all(PaperKind.REVIEW))
+
+
 def test_a_sqlite_file_is_durable_and_readable_while_written(tmp_path: Path) -> None:
     store = open_node_store(f"sqlite:///{tmp_path}/node.sqlite", clock=lambda: NOW)
     with store.engine.connect() as connection:
@@ -266,10 +374,43 @@ def test_a_sqlite_file_is_durable_and_readable_while_written(tmp_path: Path) -> 
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
     store.close()
     with sqlite3.connect(tmp_path / "node.sqlite") as raw:
-        assert raw.execute("SELECT version_num FROM node_version").fetchall() == [("node_0001",)]
+        assert raw.execute("SELECT version_num FROM node_version").fetchall() == [(HEADS["node"],)]
     raw.close()
 
 
 def test_a_database_that_cannot_be_opened_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="OperationalError"):
         open_node_store(f"sqlite:///{tmp_path}/none/node.sqlite")
+
+
+def test_a_sealed_record_is_written_once_read_whole_and_taken_once(engine: Engine) -> None:
+    upgrade(engine, "node")
+    vault = NodeStore(engine, lambda: NOW, vault_key=KEY).vault
+    assert vault.add("review", "a", {"note": "seen"}, parent="all")
+    assert not vault.add("review", "a", {"note": "other"})
+    vault.add("review", "b", {"n": 1}, parent="all")
+    assert vault.find("review", "a") == {"note": "seen"}
+    assert vault.of("review", "all") == [{"note": "seen"}, {"n": 1}]
+    assert vault.take("review", "b") == {"n": 1}
+    assert vault.take("review", "b") is None
+    assert vault.find("review", "b") is None
+    with engine.connect() as connection:
+        rows = connection.execute(text("select sealed from node_vault")).scalars().all()
+    assert all(b"seen" not in bytes(row) for row in rows)
+
+
+def test_a_sealed_record_that_was_swapped_or_altered_is_refused(engine: Engine) -> None:
+    upgrade(engine, "node")
+    vault = NodeStore(engine, lambda: NOW, vault_key=KEY).vault
+    vault.add("review", "a", {"n": 1}, parent="x")
+    for change in ("record = 'b'", "parent = 'y'", "kind = 'credential'"):
+        with engine.begin() as connection:
+            connection.execute(text(f"update node_vault set {change}"))  # noqa: S608 - of this test
+        with pytest.raises(SealBroken):
+            vault.of("credential" if "kind" in change else "review", "y" if "parent" in change else "x")
+        with engine.begin() as connection:
+            connection.execute(text("update node_vault set record = 'a', parent = 'x', kind = 'review'"))
+    with pytest.raises(SealBroken):
+        NodeStore(engine, lambda: NOW, vault_key=bytes(32)).vault.find("review", "a")
+    with pytest.raises(Conflict):
+        NodeStore(engine, lambda: NOW).vault.find("review", "a")

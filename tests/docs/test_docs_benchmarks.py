@@ -10,6 +10,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parents[2] / "benchmarks"
 AREAS = sorted(path.stem for path in HERE.glob("*.py") if path.stem != "run")
+QUICK = {"data", "policy", "private_he", "private_sums"}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,9 @@ def runner() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("area", AREAS)
+@pytest.mark.parametrize(
+    "area", [area if area in QUICK else pytest.param(area, marks=pytest.mark.slow) for area in AREAS]
+)
 def test_runs(runner: ModuleType, area: str) -> None:
     rows = list(runner.rows_of(area)(True))
     assert rows

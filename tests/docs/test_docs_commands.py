@@ -14,7 +14,9 @@ from exchange.cli.application import root
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+AREAS = [path.stem for path in (ROOT / "benchmarks").glob("*.py")]
+TARGETS |= {f"bench-{name}" for area in AREAS for name in (area, area.partition("_")[0])}
 
 
 def shown(page: Path) -> Iterator[str]:
@@ -58,7 +60,7 @@ def test_the_command_exists(page: str, line: str) -> None:
 
 @pytest.mark.parametrize(("page", "line"), MAKES)
 def test_the_target_exists(page: str, line: str) -> None:
-    targets = [word for word in line.split()[1:] if re.fullmatch(r"[a-z]+", word)]
+    targets = [word for word in line.split()[1:] if re.fullmatch(r"[a-z_-]+", word)]
     assert targets
     assert set(targets) <= TARGETS
 

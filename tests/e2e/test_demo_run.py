@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -11,12 +12,15 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, inspect
 
 from exchange.demo import Demo, Report
 from exchange.demo.audit import alter_entry, names
+from exchange.demo.dataset import TABLE
+from exchange.demo.errors import DatabaseUnusable
 from exchange.local import Consortium
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = pytest.mark.processes
 
 ROWS = 3_000
 PROMISED = {
@@ -77,6 +81,13 @@ def test_three_questions_were_answered_and_two_refused_for_their_own_reasons(
         assert all(decision["reasons"] for decision in refusal["decisions"])
 
 
+def test_rights_of_every_kind_are_exercised(demo: tuple[Report, Path]) -> None:
+    told = [finding.key for finding in demo[0].findings if finding.step == 8]
+    parts = ["account", "credential", "list", "twin", "noise", "delivered", "consent", "eligible"]
+    parts += ["permission", "reviewed", "outside", "revoked"]
+    assert told == [f"demo.{part}" for part in parts]
+
+
 def test_the_evidence_verifies_and_any_altered_byte_does_not(
     demo: tuple[Report, Path], tmp_path: Path
 ) -> None:
@@ -93,15 +104,15 @@ def test_the_evidence_verifies_and_any_altered_byte_does_not(
 
 def test_the_evidence_holds_every_act_from_request_to_refusal(demo: tuple[Report, Path]) -> None:
     held = demo[0].verification["bundle"]["entries"]
-    agreed = ("request", "agree", "verify", "finalize")
-    assert {f"negotiation.{act}": 2 for act in agreed}.items() <= held.items()
-    assert (held["asset.publish"], held["job.submit"], held["job.complete"], held["job.refuse"]) == (
-        2,
-        5,
-        3,
-        4,
-    )
-    assert held["receipt.step"] == 3 * 5
+    acts = {f"negotiation.{act}" for act in ("request", "offer", "accept", "agree", "verify", "finalize")}
+    acts |= {f"job.{act}" for act in ("submit", "approve", "start", "release", "complete", "refuse")}
+    acts |= {"asset.publish", "asset.twin", "receipt.step", "agreement.revoke"}
+    acts |= {"review.member", "credential.issue", "consent.give", "evidence.eligibility"}
+    assert acts <= set(held)
+    counted = {"asset.publish": 6, "job.submit": 14, "job.approve": 5, "job.complete": 9, "receipt.step": 36}
+    counted |= {f"negotiation.{act}": 11 for act in ("request", "agree", "finalize")}
+    counted |= {"job.hold": 1, "job.suspend": 2, "job.resume": 2}
+    assert counted.items() <= held.items()
 
 
 def test_the_evidence_of_another_consortium_is_refused(demo: tuple[Report, Path]) -> None:
@@ -119,6 +130,34 @@ def test_verification_needs_no_server_stack(demo: tuple[Report, Path]) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variable",
+    [
+        pytest.param("PARLEY_TEST_MARIADB", marks=pytest.mark.mariadb),
+        pytest.param("PARLEY_TEST_POSTGRESQL", marks=pytest.mark.postgresql),
+    ],
+)
+def test_the_lenders_table_may_lie_on_a_server(tmp_path: Path, variable: str) -> None:
+    url = os.environ.get(variable)
+    if not url:
+        pytest.skip(f"{variable} names no server")
+    report = Demo(None, tmp_path, rows=1_000, database_url=url).run()
+    assert report.failures == []
+    engine = create_engine(url)
+    assert not inspect(engine).has_table(TABLE)
+    engine.dispose()
+
+
+def test_a_database_that_cannot_be_used_is_told_without_its_address(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://ann:canary@127.0.0.1:1/none"
+    with pytest.raises(DatabaseUnusable) as caught:
+        Demo(None, tmp_path, rows=1_000, database_url=url).run()
+    assert "canary" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
 def test_a_hub_database_altered_before_the_audit_is_detected_and_named(tmp_path: Path) -> None:
     altered: list[int] = []
 
@@ -133,6 +172,7 @@ def test_a_hub_database_altered_before_the_audit_is_detected_and_named(tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_serve_left_running_ends_with_it(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "exchange.cli", "demo", "--rows", "1000", "--serve"]
     log = tmp_path / "stderr"

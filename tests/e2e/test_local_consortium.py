@@ -20,7 +20,7 @@ import pytest
 from exchange.local import AlreadyUp, ChildFailed, Consortium
 from exchange.local.processes import is_alive
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).resolve().parents[2]
 ORGS = ("lender", "bureau", "analyst", "regulator")
@@ -101,6 +101,7 @@ def check_directories(home: Path) -> None:
     assert len(secrets) == len(ORGS) + 1
 
 
+@pytest.mark.slow
 def test_a_stopped_consortium_starts_again_with_its_history(shell: Shell) -> None:
     assert shell.run("parley status").returncode == 1
     before = json.loads((shell.directory / ".parley" / "consortium.json").read_text())["genesis"]
@@ -114,9 +115,58 @@ def test_a_stopped_consortium_starts_again_with_its_history(shell: Shell) -> Non
     assets = shell.json("parley asset list --org lender")["data"]
     assert isinstance(assets, list)
     assert assets
+    check_notarization(shell)
+    check_ledger(shell)
     assert shell.run("parley down").returncode == 0
+    for org in ORGS:
+        assert shell.run(f"parley ledger fsck --dir .parley/nodes/{org}").returncode == 0
 
 
+def check_notarization(shell: Shell) -> None:
+    """Files are put on record; a copy is verified with the node gone, an altered one is told from it."""
+    for name, content in {"report.pdf": b"rating AA", "annex.pdf": b"", "copy.pdf": b"rating AB"}.items():
+        (shell.directory / name).write_bytes(content)
+    made = shell.json("parley notarize report.pdf annex.pdf --org lender --kind credit-report")["data"]
+    assert isinstance(made, list)
+    genesis = json.loads((shell.directory / ".parley" / "consortium.json").read_text())["genesis"]
+    verify = f"parley notarize verify --proof report.pdf.parley-proof --genesis {genesis}"
+    assert shell.run(f"{verify} --copy report.pdf --original report.pdf").returncode == 0
+    assert shell.run(f"{verify} --copy copy.pdf --original report.pdf").returncode == 1
+    signed = shell.run(f"{verify} --copy report.pdf --org regulator --record", "--format", "json")
+    assert signed.returncode == 0, signed.stderr
+    verdict = json.loads(signed.stdout)["data"]["verdict"]
+    assert shell.run(f"parley notarize check {verdict} --copy report.pdf --genesis {genesis}").returncode == 0
+    assert shell.run(f"parley notarize check {verdict} --copy copy.pdf --genesis {genesis}").returncode == 1
+    line = f"parley notarize certificate --proof report.pdf.parley-proof --verdict {verdict} --out page.html"
+    assert shell.run(line).returncode == 0
+    assert (shell.directory / "page.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+def check_ledger(shell: Shell) -> None:
+    """Entries are shown, proved and recomputed, by the running nodes and beside them."""
+    assert shell.json("parley ledger show 0 --org analyst")["status"] == "ok"
+    assert (
+        shell.run("parley ledger prove 0 --org lender --out entry.tlog-proof --policy policy").returncode == 0
+    )
+    checked = shell.json("parley ledger prove --check entry.tlog-proof --policy policy")["data"]
+    assert isinstance(checked, dict)
+    assert checked["type"] == "gov.genesis"
+    members = shell.json("parley ledger members --org bureau")["data"]
+    assert isinstance(members, list)
+    assert {row["name"] for row in members} == set(ORGS)
+    assert shell.run("parley ledger proposals --org lender").returncode == 0
+    assert shell.run("parley hub fsck --dir .parley/hub").returncode == 0
+    for org in ORGS:
+        assert shell.run(f"parley ledger fsck --dir .parley/nodes/{org}").returncode == 0
+        replayed = shell.json(f"parley ledger replay --dir .parley/nodes/{org}")["data"]
+        assert isinstance(replayed, dict)
+        assert (replayed["sound"], replayed["final"]) == (True, True)
+    line = "parley ledger export --org regulator --since 2020-01-01T00:00:00Z --out all.zip"
+    assert shell.run(line).returncode == 0
+    assert shell.run("parley verify all.zip").returncode == 0
+
+
+@pytest.mark.slow
 def test_a_member_joins_by_vote(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with Consortium.up(home, ["lender", "regulator"], join=["analyst"], data={}) as made:
@@ -129,6 +179,7 @@ def test_a_member_joins_by_vote(tmp_path: Path) -> None:
     assert not any(is_alive(running) for running in made.processes.values())
 
 
+@pytest.mark.slow
 def test_a_demonstration_that_is_told_to_end_leaves_no_process(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "exchange.cli", "demo", "--rows", "1000", "--home", str(tmp_path)]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -149,6 +200,7 @@ def read(path: Path) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_half_way_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

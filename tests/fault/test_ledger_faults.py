@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
+from ledger.engines import Engines
 from ledger.errors import LedgerError, LogClosed, OrderConflict, StaleHead, StoreCorrupt, StoreUnavailable
 from ledger.fsck import check
 from ledger.log import Log
-from ledger.orderer import SqlOrderer
+from ledger.orderers.sql import SqlOrderer
 from ledger.schema import LEDGER_METADATA
 from ledger.store import LedgerStore, open_engine
 from ledger.testing import (
@@ -59,10 +60,10 @@ class FaultyStore(LedgerStore):
             self.after_commit -= 1
             raise StoreUnavailable("the connection was lost")
 
-    def rows(self, query: Any) -> list[Any]:
+    def rows(self, query: Any, values: Any = None) -> list[Any]:
         if self.down:
             raise StoreUnavailable("the database is down")
-        return super().rows(query)
+        return super().rows(query, values)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -165,7 +166,7 @@ def test_what_an_engine_ordered_is_integrated_after_a_crash(store: FaultyStore, 
                 with elsewhere.begin() as own:
                     super().propose(height, batch, own)
 
-        with create(store, orderer=Remote(elsewhere)) as log:
+        with create(store, engines=Engines({"sql": lambda: Remote(elsewhere)})) as log:
             store.before_commit = 1
             raw = signed(1)
             assert log.submit(raw).index == 2
@@ -173,7 +174,7 @@ def test_what_an_engine_ordered_is_integrated_after_a_crash(store: FaultyStore, 
             lost = signed(2)
             with pytest.raises(StoreUnavailable):
                 log.submit(lost)
-        with reopen(store, orderer=Remote(elsewhere)) as log:
+        with reopen(store, engines=Engines({"sql": lambda: Remote(elsewhere)})) as log:
             assert log.size == 6
             assert log.submit(lost).index == 4
         assert check(store, GENESIS) == []

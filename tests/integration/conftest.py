@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from exchange.dataspace.testing import Kit, Stand, publish
 from exchange.sdk import NodeClient
 from exchange.testing import ConsortiumInProcess
 from ledger.entries import new_id
@@ -32,7 +33,7 @@ class Question:
     running: ConsortiumInProcess
     data: Path
 
-    def publish(self) -> None:
+    def publish(self, uses: int = 10, operations: Sequence[str] = OPERATIONS) -> None:
         """Publish both owners' tables."""
         self.client("lender").publish(
             {
@@ -44,7 +45,8 @@ class Question:
                     _column("arrears", "label", "AFTER_AGGREGATE"),
                     _column("balance", "measure", "AFTER_AGGREGATE"),
                 ],
-                "terms": _terms(["customer_id", "arrears", "balance"]),
+                "terms": _terms(["customer_id", "arrears", "balance"])
+                | {"uses": uses, "operations": list(operations)},
             }
         )
         self.client("bureau").publish(
@@ -56,18 +58,20 @@ class Question:
                     _column("person_id", "identifier", "AFTER_JOIN"),
                     _column("band", "group", "AFTER_GROUP_BY"),
                 ],
-                "terms": _terms(["person_id", "band"]),
+                "terms": _terms(["person_id", "band"]) | {"uses": uses, "operations": list(operations)},
             }
         )
 
-    def agree(self, uses: int = 3) -> dict[str, str]:
+    def agree(self, uses: int = 3, **changes: Any) -> dict[str, str]:
         """Ask for and approve both agreements; asset to agreement id."""
         agreements = {}
         for owner, asset, columns in (
             ("lender", "lender/loans", ["customer_id", "arrears", "balance"]),
             ("bureau", "bureau/people", ["person_id", "band"]),
         ):
-            asked = self.client("analyst").request_agreement(self.request(asset, columns, uses=uses))
+            asked = self.client("analyst").request_agreement(
+                self.request(asset, columns, uses=uses, **changes)
+            )
             given = self.client(owner).approve(asked["negotiation"], "a test")
             agreements[asset] = given["agreement"]
         return agreements
@@ -199,7 +203,24 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_question(tables: Path) -> Callable[..., Question]:
     """Make a consortium in a folder; whoever enters ``running`` starts it."""
 
-    def make(root: Path, **arguments: Any) -> Question:
-        return Question(ConsortiumInProcess(root, sources=[tables], **arguments), tables)
+    def make(root: Path, kind: type[ConsortiumInProcess] = ConsortiumInProcess, **arguments: Any) -> Question:
+        return Question(kind(root, sources=[tables], **arguments), tables)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def dataspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stand, Kit]]:
+    """A lender and an analyst with connectors, each with what it publishes, and the kit as a third member."""
+    root, folder = tmp_path_factory.mktemp("dataspace"), tmp_path_factory.mktemp("rows")
+    rows = {"customer_id": [f"zq {i:05d}" for i in range(20)], "balance": list(range(20))}
+    pyarrow.csv.write_csv(pa.table(rows), folder / "rows.csv")
+    names = ("lender", "analyst", "kit")
+    with Stand(root, names, sources=[folder], connectors=names) as running:
+        kit = Kit(running.nodes["kit"])
+        kit.announce()
+        for owner, name in (("lender", "loans"), ("lender", "passing"), ("kit", "rows")):
+            publish(running, owner, name, folder / "rows.csv")
+        with kit:
+            running.settle(kit, assets=3)
+            yield running, kit

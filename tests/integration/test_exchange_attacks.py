@@ -93,7 +93,7 @@ def test_an_approval_forged_into_the_log_stops_every_node(
         request = analyst.request_agreement(
             asked.request("lender/loans", ["customer_id", "arrears", "balance"])
         )
-        monkeypatch.setattr("ledger.log.check_attributable", lambda state, entry: None)
+        monkeypatch.setattr("ledger.sequencer.check_attributable", lambda state, entry: None)
         monkeypatch.setattr("ledger.log.seal_batch", _seal_everything_as_valid)
         lender = running.nodes["lender"].services.keys
         forged = Draft(

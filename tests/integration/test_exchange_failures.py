@@ -13,6 +13,7 @@ import pytest
 
 from exchange.errors import HubUnreachable, InvalidRequest, JobFailed
 from exchange.local.processes import free_ports
+from exchange.node.runner import JobRun
 from ledger.times import system_clock
 
 pytestmark = pytest.mark.xdist_group("exchange-failures")
@@ -38,6 +39,28 @@ def test_an_unreachable_node_fails_the_job_and_is_named(
         assert shown["state"] == "FAILED"
         assert shown["failure"]["code"] == "peer.unreachable"
         assert shown["releases"] == []
+
+
+@pytest.mark.slow
+def test_a_party_that_reads_longer_than_others_wait_to_connect_is_not_absent(
+    tmp_path: Path, make_question: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = make_question(tmp_path, environ={"PARLEY_CONNECT_TIMEOUT_S": "2"})
+    read = JobRun._read
+    with asked.running:
+        asked.publish()
+        spec = asked.spec(asked.agree(uses=1))
+        dials = min(asked.running.did(name) for name in ("lender", "bureau"))
+
+        def slow(run: JobRun, *args: Any) -> Any:
+            if run._me == dials:
+                time.sleep(4)
+            return read(run, *args)
+
+        monkeypatch.setattr(JobRun, "_read", slow)
+        analyst = asked.client("analyst")
+        job = analyst.submit(spec)["job"]
+        assert analyst.wait_job(job, timeout_s=60)["state"] == "COMPLETED"
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -66,6 +89,7 @@ def test_a_node_without_its_hub_says_which_address_does_not_answer(
     node.stop()
 
 
+@pytest.mark.slow
 def test_a_restarted_node_finds_its_open_duties_again(
     tmp_path: Path, make_question: Callable[..., Any]
 ) -> None:

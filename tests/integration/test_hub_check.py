@@ -70,7 +70,7 @@ def acts(founded: Founded) -> Iterator[tuple[str, str, dict[str, Any]]]:
     receipt = {"job": JOB, "step": "psi", "attempt": 1, "role": "left", "inputs": [], "peers": []}
     digests = dict.fromkeys(("params", "code", "output"), "0" * 64)
     counts = dict.fromkeys(("bytes_sent", "bytes_received", "rounds", "duration_ms"), 1)
-    protocol = {"protocol": {"name": "psi/ecdh", "version": 1}}
+    protocol = {"protocol": {"name": "psi/ecdh", "version": 1}, "engine": "parley 0.1.0"}
     yield "lender", "receipt.step", {**receipt, **digests, **counts, **protocol}
     released = {"job": JOB, "step": "psi", "recipient": analyst, "digest": sha256(SEALED), "cohort": 10}
     yield "lender", "job.release", released
@@ -168,7 +168,6 @@ LEDGER: list[tuple[str, str, str]] = [
     ("ledger_checkpoints", "SET note = replace(note, 'hub', 'hut')", "size = 2"),
     ("ledger_cosignatures", "SET line = line || 'A'", "name LIKE '%lender'"),
     ("ledger_heads", "SET size = size - 1", "size > 2"),
-    ("ledger_subjects", "SET subject = 'did:x'", "subject = 'lender/loans' AND \"index\" = 2"),
 ]
 
 

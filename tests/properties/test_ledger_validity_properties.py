@@ -23,6 +23,8 @@ ACTS = st.tuples(
             "asset.publish",
             "asset.withdraw",
             "negotiation.request",
+            "negotiation.offer",
+            "negotiation.accept",
             "negotiation.agree",
             "negotiation.verify",
             "negotiation.finalize",
@@ -61,6 +63,8 @@ def body_of(stage: Stage, kind: str, number: int) -> dict[str, Any]:
     negotiation, agreement = ident("negotiation", number), ident("agreement", number)
     job = ident("job", number)
     published = stage.state.get("assets", asset) or {"version": 0}
+    before = stage.state.get("negotiations", negotiation)
+    last = 0 if before is None else before.get("round", 1)
     column = {"name": "id", "type": "string", "role": "identifier", "sensitivity": 1, "control": "AFTER_JOIN"}
     approval = {"approver": "ann", "role": "steward", "decision": "approve", "reason": "fine"}
     bodies: dict[str, dict[str, Any]] = {
@@ -86,7 +90,18 @@ def body_of(stage: Stage, kind: str, number: int) -> dict[str, Any]:
             "provider": lender,
             "offer": {},
             "limits": limits,
+            "round": last + 1,
         },
+        "negotiation.offer": {
+            "negotiation": negotiation,
+            "asset": asset,
+            "version": published["version"] or 1,
+            "consumer": stage.did("bureau"),
+            "offer": {},
+            "limits": limits,
+            "round": last + 1,
+        },
+        "negotiation.accept": {"negotiation": negotiation, "round": last or 1},
         "negotiation.agree": {
             "negotiation": negotiation,
             "agreement": {"id": agreement, "policy": {}, "limits": limits},
@@ -115,6 +130,7 @@ def body_of(stage: Stage, kind: str, number: int) -> dict[str, Any]:
             "inputs": [],
             "params": HEX,
             "code": HEX,
+            "engine": "parley 0.1.0",
             "output": HEX,
             "bytes_sent": 0,
             "bytes_received": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sqlite3
 import traceback
@@ -13,9 +14,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from sqlalchemy import make_url
 
 from connectors import (
     ConnectorError,
+    InvalidSource,
     SourceSpec,
     columns,
     dataset_version,
@@ -43,16 +46,19 @@ def locations(port: int) -> list[str]:
         f"postgresql+psycopg://steward:{CANARY}@127.0.0.1:not-a-port/loans",
         f"postgresql+psycopg://steward:{CANARY}@127.0.0.1:{port}/loans?{CANARY}=1",
         f"mysql://steward:{CANARY}@127.0.0.1/loans",
+        f"mariadb+pymysql://steward:{CANARY}@127.0.0.1:{port}/loans",
+        f"mysql+pymysql://steward:p%40ss%2Fcanary-4a7f@127.0.0.1:{port}/loans",
+        f"mysql+pymysql://steward@127.0.0.1:{port}/loans?passwd={CANARY}",
         f"://{CANARY}",
     ]
 
 
-@pytest.mark.parametrize("which", range(7))
+@pytest.mark.parametrize("which", range(10))
 def test_a_password_is_in_no_error_traceback_or_log(
     which: int, closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    spec = SourceSpec("sql", locations(closed_port)[which], "loans")
+    spec = SourceSpec("table", locations(closed_port)[which], "loans")
     with pytest.raises(ConnectorError) as caught:
         open_source(spec, roots=[])
     seen = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(vars(caught.value))
@@ -61,9 +67,46 @@ def test_a_password_is_in_no_error_traceback_or_log(
 
 
 def test_a_password_is_in_no_repr() -> None:
-    spec = SourceSpec("sql", locations(5432)[1], "loans")
+    spec = SourceSpec("table", locations(5432)[1], "loans")
     assert "canary" not in repr(spec)
     assert spec.display == "postgresql+psycopg://steward:***@127.0.0.1:5432/loans"
+
+
+@pytest.mark.postgresql
+def test_a_password_that_postgresql_refuses_is_in_no_error() -> None:
+    refused_by("PARLEY_TEST_POSTGRESQL")
+
+
+@pytest.mark.mariadb
+def test_a_password_that_mariadb_refuses_is_in_no_error() -> None:
+    refused_by("PARLEY_TEST_MARIADB")
+
+
+def refused_by(variable: str) -> None:
+    location = os.environ.get(variable)
+    if not location:
+        pytest.skip(f"{variable} names no server")
+    url = make_url(location).set(username=f"no-{CANARY[:6]}", password=CANARY, database="absent")
+    with pytest.raises(ConnectorError) as caught:
+        open_source(SourceSpec("table", url.render_as_string(hide_password=False), "t"), roots=[])
+    seen = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
+    assert CANARY not in seen
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "mysql+pymysql://u@h/d?local_infile=1",
+        "mysql+pymysql://u@h/d?read_default_file=/etc/my.cnf",
+        "mariadb+pymysql://u@h/d?init_command=DROP+TABLE+t",
+        "postgresql+psycopg://u@h/d?passfile=/etc/shadow",
+        "postgresql+psycopg://u@h/d?service=other",
+        "postgresql+psycopg://u@h/d?options=-c+default_transaction_read_only%3Doff",
+    ],
+)
+def test_driver_options_that_read_files_or_run_statements_are_refused(option: str) -> None:
+    with pytest.raises(InvalidSource, match="expected options among"):
+        open_source(SourceSpec("table", option, "t"), roots=[])
 
 
 def read_all(path: Path) -> object:
@@ -94,7 +137,7 @@ def mistyped_sqlite(path: Path) -> object:
     with closing(sqlite3.connect(path.with_name("t.db"))) as database, database:
         database.execute("CREATE TABLE t (a INTEGER)")
         database.execute("INSERT INTO t VALUES (?)", [CANARY])
-    source = open_source(SourceSpec("sql", "sqlite:///t.db", "t"), roots=[path.parent])
+    source = open_source(SourceSpec("table", "sqlite:///t.db", "t"), roots=[path.parent])
     return dataset_version(source, bytes(32))
 
 

@@ -78,7 +78,10 @@ class TestCallers:
             for rule in members.url_map.iter_rules()
             if (description := description_of(members.view_functions[rule.endpoint]))
         }
-        assert {path for path, role in roles.items() if role != "member"} == {"/v1/hub"}
+        assert {path for path, role in roles.items() if role != "member"} == {
+            "/v1/hub",
+            "/v1/witnesses",
+        }
 
 
 class TestOperator:

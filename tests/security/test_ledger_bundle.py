@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ import pytest
 
 from ledger import base64url, canonical
 from ledger.bundle import export, verify
+from ledger.commitments import Opening, commit
 from ledger.container import pack, unpack
 from ledger.entries import Entry
 from ledger.errors import InvalidBundle, NotFinal
 from ledger.membership import genesis_hash
 from ledger.notes import Note
 from ledger.proofs import Proof
+from ledger.search import Query
+from ledger.tables import State
 from ledger.testing import Consortium, consortium, draft_entry, make_member
 from ledger.testing.members import Member
+from ledger.tiles import decode_entries, encode_entries
 
 PAPER = b"a specification, disclosed"
 PROPOSAL = "proposal-" + "0" * 26
@@ -54,9 +59,12 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]:
 
 def exported(exchange: Consortium, *, subject: str = JOB, **changes: Any) -> bytes:
     mirror, member = exchange.mirrors["regulator"], exchange.members["regulator"]
-    txids = [record.txid for record in mirror.search(subjects=[subject])]
-    given = {"did": member.did, "kid": member.kid, "key": member.tx, "attachments": {"spec": PAPER}}
-    return export(mirror.store, mirror.final_size, txids, **{**given, **changes})
+    txids = [record.txid for record in mirror.found(Query(concerning=(subject,)))]
+    given: dict[str, Any] = {"did": member.did, "kid": member.kid, "key": member.tx}
+    given["attachments"] = {"spec": PAPER}
+    size, state = mirror.final
+    given |= {"tree": mirror.tree, "state": state}
+    return export(mirror.store, size, txids, **{**given, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +91,10 @@ def test_a_bundle_shows_what_happened(exchange: Consortium, data: bytes) -> None
     }
     assert report.refused == 2
     assert report.attachments == ("spec",)
+    assert [key for key in report.keys if key.until is not None] == []
+    founders = [key.member for key in report.keys if key.since == 0]
+    assert (founders, len(report.keys)) == (["bureau", "lender", "regulator"], 4)
+    assert (report.complete, report.replayed, report.disclosed) == (False, False, ())
     assert not verify(data).pinned
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
@@ -176,7 +188,7 @@ def colluding(exchange: Consortium, members: Members, name: str = "regulator", *
             **manifest,
         }
     )
-    signature = member.tx.sign(b"parley-bundle/v1\n" + content)
+    signature = member.tx.sign(b"parley-bundle/v2\n" + content)
     return {**files, "manifest.json": content, "manifest.sig": base64url.encode(signature).encode()}
 
 
@@ -225,7 +237,7 @@ def test_leaving_out_the_last_governance_entry_is_shown_by_the_tables(
     lines = [line for line in policy if "newbank" not in line]
     names = "example/net/bureau example/net/lender example/net/regulator"
     fewer["policy"] = "\n".join([*lines[:-2], f"group members 3 {names}", *lines[-2:]]).encode()
-    refused(colluding(exchange, fewer), "tables.json", "members")
+    refused(colluding(exchange, fewer), "tables.json", "the governance entries shown do not lead to")
 
 
 def test_a_colluding_exporter_cannot_change_an_entry(exchange: Consortium, data: bytes) -> None:
@@ -310,7 +322,7 @@ def test_only_a_member_signs_a_bundle(exchange: Consortium, data: bytes) -> None
 
 @pytest.mark.parametrize(
     "manifest",
-    [{"v": 2}, {"size": 4}, {"genesis": "00" * 32}, {"files": []}, {"exporter": None}, {"more": 1}],
+    [{"v": 1}, {"size": 4}, {"genesis": "00" * 32}, {"files": []}, {"exporter": None}, {"more": 1}],
 )
 def test_another_manifest_is_refused(exchange: Consortium, data: bytes, manifest: dict[str, Any]) -> None:
     with pytest.raises(InvalidBundle):
@@ -342,8 +354,8 @@ def test_an_export_is_checked_before_it_is_handed_out(exchange: Consortium) -> N
 
 def test_only_final_entries_are_exported(exchange: Consortium) -> None:
     mirror, member = exchange.mirrors["regulator"], exchange.members["regulator"]
-    keys = {"did": member.did, "kid": member.kid, "key": member.tx}
-    size = mirror.final_size
+    size, state = mirror.final
+    keys = {"did": member.did, "kid": member.kid, "key": member.tx, "tree": mirror.tree, "state": state}
     for final_size, txids in ((size, ["00" * 32]), (size - 1, []), (0, [])):
         with pytest.raises(NotFinal):
             export(mirror.store, final_size, txids, **keys)  # type: ignore[arg-type]
@@ -358,3 +370,66 @@ def test_a_forged_entry_on_record_as_refused_spoils_no_bundle(tmp_path: Path) ->
         exchange.settle()
         report = verify(exported(exchange, subject=lender.did, attachments={}))
     assert (report.entries["gov.vote"], report.refused) == (1, 1)
+
+
+def test_a_state_of_another_size_gives_no_bundle(exchange: Consortium) -> None:
+    other = exchange.mirrors["lender"].state.put("jobs", JOB, {}, index=0)
+    with pytest.raises(InvalidBundle, match=r"tables\.json"):
+        exported(exchange, state=other)
+    with pytest.raises(NotFinal, match="an empty one"):
+        exported(exchange, state=State())
+
+
+def test_a_whole_log_is_replayed(exchange: Consortium) -> None:
+    whole = exported(exchange, everything=True)
+    assert verify(whole).complete
+    assert verify(whole, replayed=True).replayed
+    members = unpack(whole)
+    entries = decode_entries(members["log/0"])
+    assert len(entries) == exchange.log.size
+
+
+def test_a_bundle_without_the_log_is_not_replayed(data: bytes) -> None:
+    with pytest.raises(InvalidBundle, match="export the bundle with everything"):
+        verify(data, replayed=True)
+
+
+@pytest.mark.parametrize("change", ["cut", "swapped", "more", "another-file"])
+def test_a_log_that_is_not_under_the_checkpoint_is_refused(exchange: Consortium, change: str) -> None:
+    members = unpack(exported(exchange, everything=True))
+    entries = decode_entries(members["log/0"])
+    if change == "another-file":
+        return refused(colluding(exchange, {**members, "log/1": members["log/0"]}), "log/1")
+    altered = {
+        "cut": entries[:-1],
+        "swapped": [*entries[:1], entries[2], entries[1], *entries[3:]],
+        "more": [*entries, entries[-1]],
+    }[change]
+    named = "checkpoint" if change == "swapped" else "log/0"
+    return refused(colluding(exchange, {**members, "log/0": encode_entries(altered)}), named)
+
+
+def test_private_content_is_shown_with_its_salt(tmp_path: Path) -> None:
+    with consortium(tmp_path, "lender", "regulator") as exchange:
+        lender = exchange.members["lender"]
+        commitment, salt = commit(b"the exact question")
+        draft = draft_entry(lender, "member.update", {"endpoint": "lender.example:7444"})
+        raw = replace(draft, commit=commitment).sign(lender.kid, lender.tx).encode()
+        txid = exchange.log.submit(raw).txid
+        exchange.settle()
+        opening = Opening(b"the exact question", salt)
+        given = {"subject": lender.did, "attachments": {}}
+        data = exported(exchange, disclosed={txid: opening}, **given)
+        (index,) = verify(data).disclosed
+        members = unpack(data)
+        assert members[f"disclosed/{index}.bin"] == opening.payload
+        for name in (f"disclosed/{index}.bin", f"disclosed/{index}.salt"):
+            altered = {**members, name: bytes([members[name][0] ^ 1]) + members[name][1:]}
+            refused(colluding(exchange, altered), f"disclosed/{index}.bin")
+            fewer = {key: value for key, value in members.items() if key != name}
+            refused(colluding(exchange, fewer), name, "a payload and its salt")
+        stray = {f"disclosed/0.{kind}": members[f"disclosed/{index}.{kind}"] for kind in ("bin", "salt")}
+        refused(colluding(exchange, {**members, **stray}), "disclosed/0.bin", "commits to one")
+        with pytest.raises(InvalidBundle, match="disclosed"):
+            exported(exchange, disclosed={txid: Opening(b"another question", salt)}, **given)
+        assert b"exact question" not in exported(exchange, **given)

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpc.channel import Channel
 from mpc.errors import MpcError, ProtocolAbort, TranscriptMismatch
-from mpc.psi import ecdh
+from mpc.psi import cardinality, ecdh
+from mpc.psi.own_set import Duplicates
 from mpc.stats import group_sums
 from mpc.testing import DeterministicRandomness, channel_pair, outcomes
 
@@ -22,10 +24,35 @@ LEFT, RIGHT = [b"%d" % row for row in range(6)], [b"%d" % row for row in range(3
 MEASURES = np.arange(12, dtype=np.int64).reshape(6, 2)
 GROUPS = np.array([0, 1, 0, 1, 1, 0], dtype=np.int64)
 
+LABELS = {
+    "psi/ecdh": "psi/ecdh/2/",
+    "psi/ecdh with groups": "psi/ecdh/2/",
+    "psi/cardinality": "psi/cardinality/1/",
+    "stats/group-sums": "stats/group-sums/1/",
+}
+
+
+def groups(channel: Channel, items: list[bytes], seed: bytes) -> object:
+    rng = DeterministicRandomness(seed)
+    return ecdh.run_batches(channel, [items], rng, duplicates=Duplicates.GROUPS)
+
+
+def both(*names: str) -> list[tuple[str, str]]:
+    return [(way, name) for name in names for way in ("0->1", "1->0")]
+
+
 ROLES: dict[str, tuple[Callable[..., object], Callable[..., object]]] = {
     "psi/ecdh": (
         lambda ch: ecdh.run(ch, LEFT, DeterministicRandomness(SEEDS[0])),
         lambda ch: ecdh.run(ch, RIGHT, DeterministicRandomness(SEEDS[1])),
+    ),
+    "psi/ecdh with groups": (
+        lambda ch: groups(ch, [*LEFT, b"3"], SEEDS[0]),
+        lambda ch: groups(ch, RIGHT, SEEDS[1]),
+    ),
+    "psi/cardinality": (
+        lambda ch: cardinality.run(ch, [LEFT], DeterministicRandomness(SEEDS[0])),
+        lambda ch: cardinality.run(ch, [RIGHT], DeterministicRandomness(SEEDS[1])),
     ),
     "stats/group-sums": (
         lambda ch: group_sums.measure_holder(
@@ -37,9 +64,9 @@ ROLES: dict[str, tuple[Callable[..., object], Callable[..., object]]] = {
     ),
 }
 MESSAGES = {
-    "psi/ecdh": [
-        (way, name) for name in ("size", "masked", "double-masked", "confirm") for way in ("0->1", "1->0")
-    ],
+    "psi/ecdh": both("terms", "masked", "double-masked", "confirm"),
+    "psi/ecdh with groups": both("terms", "masked", "double-masked", "multiplicities", "confirm"),
+    "psi/cardinality": both("terms", "masked", "double-masked", "sorted", "confirm"),
     "stats/group-sums": [
         ("0->1", "shape"),
         ("1->0", "cohorts"),
@@ -74,7 +101,8 @@ def run(protocol: str, tap: Any) -> tuple[object, object]:
 @pytest.mark.parametrize("protocol", ROLES)
 def test_the_list_of_messages_is_complete_and_an_honest_run_has_output(protocol: str) -> None:
     seen = []
-    ends = run(protocol, lambda way, label, payload: seen.append((way, label.removeprefix(f"{protocol}/1/"))))
+    label = LABELS[protocol]
+    ends = run(protocol, lambda way, name, payload: seen.append((way, name.removeprefix(label))))
     assert not any(isinstance(end, Exception) for end in ends)
     assert sorted(seen) == sorted(MESSAGES[protocol])
 
@@ -86,7 +114,7 @@ def test_the_list_of_messages_is_complete_and_an_honest_run_has_output(protocol:
 )
 def test_a_changed_message_aborts_the_run(protocol: str, way: str, message: str, change: str) -> None:
     def tap(direction: str, label: str, payload: bytes) -> bytes | None:
-        hit = direction == way and label == f"{protocol}/1/{message}"
+        hit = direction == way and label == LABELS[protocol] + message
         return CHANGES[change](payload) if hit else None
 
     ends = run(protocol, tap)
@@ -114,7 +142,7 @@ def test_a_replayed_message_of_an_earlier_run_aborts(protocol: str) -> None:
 
     channels = channel_pair(b"session of attempt 1", tap=record, timeout_s=5)
     outcomes(*ROLES[protocol], channels)  # type: ignore[arg-type]
-    way, message = {"psi/ecdh": ("0->1", "masked"), "stats/group-sums": ("1->0", "columns")}[protocol]
+    way, message = ("1->0", "columns") if protocol == "stats/group-sums" else ("0->1", "masked")
 
     def replay(direction: str, label: str, payload: bytes) -> bytes | None:
         hit = direction == way and label.endswith(message)

@@ -7,9 +7,13 @@ import struct
 from typing import Any
 
 import numpy as np
+import pytest
 
+from mpc import ristretto255
+from mpc.domain import Usage, separation_tag
 from mpc.errors import MpcError
-from mpc.psi import ecdh
+from mpc.psi import cardinality, ecdh
+from mpc.psi.masking import Receivers
 from mpc.stats import group_sums
 from mpc.testing import DeterministicRandomness, channel_pair, outcomes, run_pair
 
@@ -70,10 +74,11 @@ def test_no_point_repeats_between_parties_or_runs() -> None:
 def test_the_order_on_the_channel_does_not_follow_the_row_order() -> None:
     left = [b"%d" % row for row in range(64)]
     sent: dict[str, bytes] = {label: payload for way, label, payload in psi(left, left) if way == "0->1"}
-    masked = sent["psi/ecdh/1/masked"][32:]
+    masked = sent["psi/ecdh/2/masked"][32:]
     rng = DeterministicRandomness(SEEDS[0])
-    key = ecdh.ristretto255.random_scalar(rng)
-    in_row_order = ecdh.mask(left, key, b"test session").points
+    key = ristretto255.random_scalar(rng)
+    separation = separation_tag("psi/ecdh", 2, Usage.HASH_TO_GROUP, b"test session")
+    in_row_order = ristretto255.hash_to_group(left, separation, key)
     assert masked != in_row_order
     assert {masked[at : at + 32] for at in range(0, 2048, 32)} == {
         in_row_order[at : at + 32] for at in range(0, 2048, 32)
@@ -85,6 +90,50 @@ def test_psi_messages_have_the_same_shape_whatever_is_shared() -> None:
     none = psi(items[:10], items[10:])
     every = psi(items[:10], items[:10])
     assert shape(none) == shape(every)
+
+
+def told(message: str, messages: list[tuple[str, str, bytes]]) -> dict[str, bytes]:
+    return {way: payload for way, label, payload in messages if label.endswith(f"/{message}")}
+
+
+@pytest.mark.parametrize(("receivers", "way"), [(Receivers.LEFT, "0->1"), (Receivers.RIGHT, "1->0")])
+def test_who_is_no_receiver_sees_no_tag_of_its_own_items(receivers: Receivers, way: str) -> None:
+    items = [b"%d" % row for row in range(20)]
+
+    def party(own: list[bytes], seed: bytes) -> Any:
+        return lambda ch: ecdh.run_batches(ch, [own], DeterministicRandomness(seed), receivers=receivers)
+
+    messages = transcript(party(items[:15], SEEDS[0]), party(items[5:], SEEDS[1]))
+    sizes = {way: len(payload) for way, payload in told("double-masked", messages).items()}
+    assert sizes[way] == 32
+    assert sizes["1->0" if way == "0->1" else "0->1"] == 32 + 15 * 16
+
+
+def test_a_cardinality_comes_with_sorted_tags_whatever_is_shared() -> None:
+    items = [b"%d" % row for row in range(40)]
+
+    def party(own: list[bytes], seed: bytes) -> Any:
+        return lambda ch: cardinality.run(ch, [own], DeterministicRandomness(seed))
+
+    some = transcript(party(items[:20], SEEDS[0]), party(items[10:30], SEEDS[1]))
+    none = transcript(party(items[:20], SEEDS[0]), party(items[20:], SEEDS[1]))
+    assert shape(some) == shape(none)
+    for payload in told("sorted", some).values():
+        tags = [payload[at : at + 16] for at in range(32, len(payload), 16)]
+        assert tags == sorted(tags)
+    assert {len(payload) for payload in told("double-masked", some).values()} == {32}
+
+
+def test_the_tags_of_a_cardinality_do_not_follow_the_order_of_the_items() -> None:
+    """The same sets in another row order give the same sorted tags, under the same keys."""
+    items = [b"%d" % row for row in range(30)]
+
+    def party(own: list[bytes], seed: bytes) -> Any:
+        return lambda ch: cardinality.run(ch, [own], DeterministicRandomness(seed))
+
+    one = transcript(party(items[:20], SEEDS[0]), party(items[10:], SEEDS[1]))
+    two = transcript(party(items[:20][::-1], SEEDS[0]), party(items[10:][::-1], SEEDS[1]))
+    assert told("sorted", one) == told("sorted", two)
 
 
 def test_no_measure_is_on_the_channel() -> None:

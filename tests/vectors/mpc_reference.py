@@ -106,15 +106,20 @@ def from_uniform(uniform: bytes) -> Point:
     return add(map_to_point(uniform[:32]), map_to_point(uniform[32:]))
 
 
-def hash_to_group(message: bytes, separation: bytes) -> Point:
-    """RFC 9380, expand_message_xmd with SHA-512 to 64 bytes, then the RFC 9496 map."""
+def expand(message: bytes, separation: bytes) -> bytes:
+    """RFC 9380, expand_message_xmd with SHA-512 to 64 bytes."""
     suffix = separation + bytes([len(separation)])
     first = hashlib.sha512(bytes(128) + message + b"\0\x40\0" + suffix).digest()
-    return from_uniform(hashlib.sha512(first + b"\1" + suffix).digest())
+    return hashlib.sha512(first + b"\1" + suffix).digest()
 
 
-def separation_tag(protocol: str, usage: str, session: bytes) -> bytes:
-    parts = (b"parley/mpc/1", protocol.encode(), b"1", usage.encode(), session)
+def hash_to_group(message: bytes, separation: bytes) -> Point:
+    """`expand`, then the RFC 9496 map."""
+    return from_uniform(expand(message, separation))
+
+
+def separation_tag(protocol: str, usage: str, session: bytes, version: str = "1") -> bytes:
+    parts = (b"parley/mpc/1", protocol.encode(), version.encode(), usage.encode(), session)
     return hashlib.sha256(b"".join(struct.pack("<Q", len(part)) + part for part in parts)).digest()
 
 
@@ -134,14 +139,15 @@ def words(values: Sequence[int]) -> bytes:
 
 def psi(session: bytes, sets: Sequence[list[bytes]], seeds: Sequence[bytes]) -> dict[str, object]:
     """Both parties of ECDH-PSI on sets of one chunk: messages and output rows."""
-    hash_tag = separation_tag("psi/ecdh", "hash-to-group", session)
-    tag_key = separation_tag("psi/ecdh", "double-masked-tag", session)
+    hash_tag = separation_tag("psi/ecdh", "hash-to-group", session, "2")
+    tag_key = separation_tag("psi/ecdh", "double-masked-tag", session, "2")
     keys, orders, masked = [], [], []
     for items, seed in zip(sets, seeds, strict=True):
         rng = stream(seed)
         key = scalar_of(rng)
-        sort_keys = struct.unpack(f"<{len(items)}Q", rng(8 * len(items)))
-        order = sorted(range(len(items)), key=sort_keys.__getitem__)
+        aes = Cipher(algorithms.AES(rng(16)), modes.ECB()).encryptor()  # noqa: S305
+        places = [aes.update(expand(item, hash_tag)[:16]) for item in items]
+        order = sorted(range(len(items)), key=places.__getitem__)
         keys.append(key)
         orders.append(order)
         masked.append([multiply(key, hash_to_group(items[row], hash_tag)) for row in order])

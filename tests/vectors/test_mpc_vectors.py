@@ -12,7 +12,7 @@ import pytest
 
 from mpc import ristretto255
 from mpc.errors import MalformedMessage
-from mpc.psi import ecdh
+from mpc.psi import ecdh, masking
 from mpc.secrecy import SecretScalar
 from mpc.stats import group_sums
 from mpc.testing import DeterministicRandomness, channel_pair, run_pair
@@ -103,12 +103,12 @@ def test_psi_ecdh_run(case: dict[str, Any]) -> None:
 def test_psi_ecdh_masked_message(case: dict[str, Any]) -> None:
     key = SecretScalar((7).to_bytes(32, "little"))
 
-    def receive() -> ecdh.DoubleMaskedItems:
-        message = ecdh.MaskedItems.decode(bytes.fromhex(case["payload"]), case["rows"])
-        return ecdh.double_mask(message, key, b"session")
+    def receive() -> masking.Tags:
+        message = masking.MaskedItems.decode(bytes.fromhex(case["payload"]), case["rows"])
+        return masking.double_mask(message, key, b"tags")
 
     if case["valid"]:
-        assert len(receive().tags) == case["rows"] * ecdh.TAG_BYTES
+        assert len(receive().tags) == case["rows"] * masking.TAG_BYTES
     else:
         with pytest.raises(MalformedMessage):
             receive()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from flask import Blueprint, Response, jsonify
 
-from exchange import catalog
+from exchange.catalog import CatalogIndex, CatalogQuery, document
 from exchange.hub.api.access import Access
 from exchange.hub.services import HubServices
 from exchange.web.fields import Rule, query
@@ -21,11 +21,13 @@ class SearchQuery:
     """What to look for."""
 
     q: Annotated[str, Rule("words that must all occur", maximum=200)] = ""
+    offset: Annotated[int, Rule("how many to skip", minimum=0, maximum=1_000_000)] = 0
+    limit: Annotated[int, Rule("1 to 100", minimum=1, maximum=100)] = 100
 
 
 def catalog_blueprint(services: HubServices, access: Access) -> Blueprint:
     """Routes of the catalog."""
-    bp = Blueprint("catalog", __name__, url_prefix="/v1/catalog")
+    bp, index = Blueprint("catalog", __name__, url_prefix="/v1/catalog"), CatalogIndex()
 
     @bp.get("")
     @describe(
@@ -37,9 +39,11 @@ def catalog_blueprint(services: HubServices, access: Access) -> Blueprint:
     )
     def search() -> Response:
         access.caller()
-        state = services.log.state
-        found = catalog.search(state.rows("assets").values(), query(SearchQuery).q)
-        members = state.rows("members").values()
-        return jsonify(catalog.document(found, members, services.settings.net))
+        asked, state = query(SearchQuery), services.log.state
+        index.follow(state.rows("assets"))
+        found = index.search(CatalogQuery(words=asked.q), offset=asked.offset, limit=asked.limit)
+        rows = [state.rows("assets")[asset] for asset in found.assets]
+        answer = document(rows, state.rows("members").values(), services.settings.net)
+        return jsonify(answer | {"parley:total": found.total})
 
     return bp

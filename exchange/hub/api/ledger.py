@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from flask import Blueprint, Response, jsonify
 
-from exchange.errors import NotFound
+from exchange.errors import InvalidRequest
 from exchange.hub.api.access import Access, raw_body
 from exchange.hub.services import HubServices
+from exchange.web import tiles
 from exchange.web.fields import Rule, query
 from exchange.web.openapi import describe
 from ledger.entries import MAX_ENTRY_SIZE
-from ledger.tiles import TILE_WIDTH, tile_path
+from ledger.errors import LedgerError, MalformedNote
+from ledger.log import Placed
+from ledger.tiles import decode_entries
 
-__all__ = ["LONGEST_WAIT_S", "ledger_blueprint", "tile_place"]
+__all__ = ["LONGEST_WAIT_S", "MAX_BUNDLE", "ledger_blueprint"]
 
 LONGEST_WAIT_S = 30.0
 """Longest wait for a new checkpoint; shorter than the server keeps a silent connection."""
 
+MAX_BUNDLE = 1000
+"""Entries handed in at once at most."""
+
 _LINE_LIMIT = 2048
-_TILE = re.compile(r"((?:x[0-9]{3}/){0,4}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
-_BINARY = "application/octet-stream"
-_FOREVER = "private, max-age=31536000, immutable"
 _TAGS = ("ledger",)
 
 
@@ -53,13 +55,39 @@ class PlacedAnswer:
     code: str | None
 
 
+@dataclass(frozen=True)
+class BundleItem:
+    """Where an entry stands, or the error that kept it out of the log: ``error`` and ``detail``."""
+
+    index: int | None
+    txid: str | None
+    code: str | None
+    error: str | None
+    detail: str | None
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class PlacedBundle:
+    """One answer for each entry."""
+
+    entries: tuple[BundleItem, ...]
+
+
+def _answer(placed: Placed | LedgerError) -> BundleItem:
+    if isinstance(placed, Placed):
+        return BundleItem(placed.index, placed.txid, placed.code, None, None, False)
+    return BundleItem(None, None, None, placed.code, str(placed), placed.retryable)
+
+
 def ledger_blueprint(services: HubServices, access: Access) -> Blueprint:
     """Routes of the log. Every member may read all of it."""
     bp, log = Blueprint("ledger", __name__, url_prefix="/ledger"), services.log
 
     @bp.get("/checkpoint")
     @describe(
-        "The newest checkpoint with its cosignatures; waits for one that differs from what is known",
+        "The newest checkpoint with its cosignatures, those of outside witnesses too; waits for one that "
+        "differs from what is known",
         role="member",
         query=CheckpointQuery,
         media="text/plain",
@@ -69,34 +97,81 @@ def ledger_blueprint(services: HubServices, access: Access) -> Blueprint:
         access.caller()
         asked = query(CheckpointQuery)
         note = log.checkpoint((asked.size, asked.cosignatures), min(float(asked.wait), LONGEST_WAIT_S))
-        return Response(note, content_type="text/plain; charset=utf-8")
+        return tiles.checkpoint(services.witnesses.signed(note))
+
+    @bp.get("/checkpoint/<int:size>")
+    @describe(
+        "The log's checkpoint of one size, with the cosignatures of outside witnesses only",
+        role="member",
+        media="text/plain",
+        tags=_TAGS,
+    )
+    def checkpoint_of(size: int) -> Response:
+        access.caller()
+        return tiles.checkpoint(services.witnesses.signed(log.checkpoint_of(size)))
 
     @bp.get("/tile/entries/<path:place>")
-    @describe("A bundle of entries (C2SP tlog-tiles)", role="member", media=_BINARY, tags=_TAGS)
+    @describe("A bundle of entries (C2SP tlog-tiles)", role="member", media=tiles.BINARY, tags=_TAGS)
     def entries(place: str) -> Response:
         access.caller()
-        number, width = tile_place(place)
-        return _immutable(log.entry_bundle(number, width))
+        number, width = tiles.tile_place(place)
+        return tiles.entry_bundle(log.entry_bundle(number, width), public=False)
 
-    @bp.get("/tile/<int:level>/<path:place>")
-    @describe("A tile of hashes (C2SP tlog-tiles)", role="member", media=_BINARY, tags=_TAGS)
-    def tile(level: int, place: str) -> Response:
+    @bp.get("/tile/<level>/<path:place>")
+    @describe("A tile of hashes (C2SP tlog-tiles)", role="member", media=tiles.BINARY, tags=_TAGS)
+    def tile(level: str, place: str) -> Response:
         access.caller()
-        number, width = tile_place(place)
-        return _immutable(log.tile(level, number, width))
+        number, width = tiles.tile_place(place)
+        return tiles.tile(log.tile(tiles.tile_level(level), number, width), public=False)
 
     @bp.post("/entries")
     @describe(
         "Hand in an entry; answers when it is sequenced. Handing it in again answers the same",
         role="member",
-        request_media=_BINARY,
+        request_media=tiles.BINARY,
         response=PlacedAnswer,
         tags=_TAGS,
     )
     def submit() -> Response:
         access.caller()
-        placed = log.submit(raw_body("entry", MAX_ENTRY_SIZE))
+        placed = services.metrics.timed(log.submit_many, [raw_body("entry", MAX_ENTRY_SIZE)])[0]
+        if isinstance(placed, LedgerError):
+            raise placed
         return jsonify(index=placed.index, txid=placed.txid, code=placed.code)
+
+    @bp.post("/entries/bundle")
+    @describe(
+        "Hand in up to 1,000 entries as an entry bundle (C2SP tlog-tiles); answers for each, in their order, "
+        "when all are sequenced or refused. Handing them in again answers the same",
+        role="member",
+        request_media=tiles.BINARY,
+        response=PlacedBundle,
+        tags=_TAGS,
+    )
+    def submit_bundle() -> Response:
+        access.caller()
+        try:
+            raws = decode_entries(raw_body("entries", MAX_BUNDLE * (MAX_ENTRY_SIZE + 2)))
+        except MalformedNote as error:
+            raise InvalidRequest("entries", "entries, each behind its 16-bit length", str(error)) from error
+        if not 1 <= len(raws) <= MAX_BUNDLE:
+            raise InvalidRequest("entries", f"1 to {MAX_BUNDLE} entries", f"{len(raws)}")
+        placed = services.metrics.timed(log.submit_many, raws)
+        return jsonify(entries=[vars(_answer(one)) for one in placed])
+
+    @bp.post("/promises")
+    @describe(
+        "Have an entry promised: signed by the hub, that it will be in the log by a time; it is handed in "
+        "by this too",
+        role="member",
+        request_media=tiles.BINARY,
+        media="application/json",
+        tags=_TAGS,
+    )
+    def promise() -> Response:
+        access.caller()
+        promised = log.promise(raw_body("entry", MAX_ENTRY_SIZE))
+        return Response(promised, content_type="application/json")
 
     @bp.post("/cosignatures")
     @describe(
@@ -112,27 +187,7 @@ def ledger_blueprint(services: HubServices, access: Access) -> Blueprint:
         access.caller()
         line = raw_body("cosignature", _LINE_LIMIT).decode(errors="replace")
         log.add_cosignature(query(CosignatureQuery).size, line)
+        services.metrics.final(log.final_size)
         return "", 204
 
     return bp
-
-
-def tile_place(place: str) -> tuple[int, int]:
-    """Read a tile's number and width as they stand in its address.
-
-    Raises:
-        NotFound: another spelling than the one a tile has.
-    """
-    found = _TILE.fullmatch(place)
-    if found is None:
-        raise NotFound("expected the address of a tile, like x001/234 or 007.p/25")
-    number = int(re.sub(r"[x/]", "", found[1]))
-    width = int(found[2] or TILE_WIDTH)
-    if tile_path(number, width) != place:
-        raise NotFound("expected the one spelling of a tile's address, like x001/234 or 007.p/25")
-    return number, width
-
-
-def _immutable(content: bytes) -> Response:
-    """A tile of one width never changes."""
-    return Response(content, content_type=_BINARY, headers={"Cache-Control": _FOREVER})

@@ -6,8 +6,10 @@ from flask import Blueprint, Response, jsonify
 
 from exchange import product_version
 from exchange.node.services import NodeServices
+from exchange.standing import describe_standing
 from exchange.web.openapi import describe
 from exchange.web.pages import Section, language, render_status
+from ledger import browser
 from ledger.times import format_time
 
 __all__ = ["about_blueprint", "describe_node"]
@@ -18,22 +20,45 @@ _WORDS = {
         "identity": "This node",
         "ledger": "Ledger",
         "rows": ("Participant", "Name", "Role", "Network", "Version", "Hub"),
-        "ledger_rows": ("Entries in own copy", "Final entries", "Genesis", "Trust in the hub's log"),
+        "ledger_rows": (
+            "Entries in own copy",
+            "Final entries",
+            "Genesis",
+            "Trust in the hub's log",
+            "Order engine",
+            "Quorum",
+            "Final since",
+        ),
+        "cosigners": "Cosignatures",
+        "cosigners_columns": ("Member", "Last checkpoint", "Behind by", "At", "On the final one"),
+        "yes_no": ("yes", "no"),
         "trusted": "own copy and the hub's log agree",
         "members": "Members",
         "columns": ("Name", "Role", "Status", "Participant"),
-        "note": "What runs at this node is described at /docs; it answers callers with a token.",
+        "note": "What runs at this node is described at /docs; it answers callers with a token. "
+        "Evidence bundles are checked in your browser at /verify.",
     },
     "zh": {
         "title": "节点",
         "identity": "本节点",
         "ledger": "账本",
         "rows": ("参与方", "名称", "角色", "网络", "版本", "中枢"),
-        "ledger_rows": ("本地副本条目数", "已终局条目数", "创世条目", "对中枢日志的信任"),
+        "ledger_rows": (
+            "本地副本条目数",
+            "已终局条目数",
+            "创世条目",
+            "对中枢日志的信任",
+            "排序引擎",
+            "法定联署数",
+            "终局时间",
+        ),
+        "cosigners": "联署",
+        "cosigners_columns": ("成员", "最近检查点", "落后条目数", "时间", "是否在终局检查点上"),
+        "yes_no": ("是", "否"),
         "trusted": "本地副本与中枢日志一致",
         "members": "成员",
         "columns": ("名称", "角色", "状态", "参与方"),
-        "note": "本节点的接口说明见 /docs;调用需要令牌。",
+        "note": "本节点的接口说明见 /docs;调用需要令牌。在 /verify 可用浏览器验证证据包。",
     },
 }
 
@@ -56,6 +81,10 @@ def describe_node(services: NodeServices) -> dict[str, object]:
         ),
         "time": format_time(services.clock()),
         "version": product_version(),
+        "engines": [
+            {"name": engine.name, "version": engine.version(), "install": engine.install}
+            for engine in services.registry.engines()
+        ],
         "hub": "" if settings.hub is None else settings.hub.url,
     }
 
@@ -76,10 +105,19 @@ def about_blueprint(services: NodeServices) -> Blueprint:
             facts["genesis"],
             facts["divergence"] or words["trusted"],
         ]
+        mirror = services.ledger.mirror
+        size, state = mirror.final
+        final = describe_standing(mirror.store, mirror.size, size, state)
+        ledger += [final.engine, final.quorum, final.time]
         members = services.ledger.mirror.state.rows("members").values()
         sections = [
             Section(str(words["identity"]), _pairs(words["rows"], values), note=str(words["note"])),
             Section(str(words["ledger"]), _pairs(words["ledger_rows"], ledger)),
+            Section(
+                str(words["cosigners"]),
+                final.rows([str(word) for word in words["yes_no"]]),
+                columns=[str(column) for column in words["cosigners_columns"]],
+            ),
             Section(
                 str(words["members"]),
                 [(row["name"], row["role"], row["status"], row["did"]) for row in members],
@@ -87,6 +125,13 @@ def about_blueprint(services: NodeServices) -> Blueprint:
             ),
         ]
         return render_status(f"{words['title']} {services.settings.name}", sections, lang)
+
+    @bp.get("/verify")
+    @describe("The page that checks evidence bundles in the browser", media="text/html", tags=("about",))
+    def verify() -> Response:
+        answer = Response(browser.page(), content_type="text/html; charset=utf-8")
+        answer.headers["Content-Security-Policy"] = f"{browser.policy()}; frame-ancestors 'none'"
+        return answer
 
     @bp.get("/v1/node")
     @describe("Who this node is and how far its ledger is", response={"type": "object"}, tags=("about",))

@@ -1,4 +1,4 @@
-"""The trail for auditors: search, compare with the hub, export evidence, and how the ledger stands."""
+"""For auditors: compare with the hub, export evidence. Search and single entries are the explorer's."""
 
 from __future__ import annotations
 
@@ -11,58 +11,38 @@ from exchange.node.api.access import Access
 from exchange.node.audit import Audit, Selection
 from exchange.node.people import Role
 from exchange.node.services import NodeServices
-from exchange.web.fields import Rule, body, query
+from exchange.web.fields import TIME, body, unix_time
 from exchange.web.openapi import describe
 
 __all__ = ["audit_blueprint"]
 
 
 @dataclass(frozen=True)
-class EntriesQuery:
-    """What to look for; several conditions must all hold."""
-
-    asset: str | None = None
-    participant: str | None = None
-    agreement: str | None = None
-    job: str | None = None
-    type: str | None = None
-    after: int = -1
-    limit: Annotated[int, Rule("1 to 1,000", minimum=1, maximum=1000)] = 100
-
-
-@dataclass(frozen=True)
 class BundleRequest:
-    """What the bundle shall concern; all empty means everything."""
+    """What the bundle shall concern; all empty means everything.
+
+    ``entries`` are shown too, by txid; those of ``disclose`` with their private content. ``earlier`` are
+    sizes of checkpoints to prove prefixes of its own. ``everything`` adds the whole log, so that the bundle
+    can be replayed. ``since`` and ``until`` narrow what concerns the subjects to batches sealed in that time.
+    """
 
     assets: tuple[str, ...] = ()
     participants: tuple[str, ...] = ()
     agreements: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
+    negotiations: tuple[str, ...] = ()
+    proposals: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    disclose: tuple[str, ...] = ()
+    earlier: tuple[int, ...] = ()
+    everything: bool = False
+    since: Annotated[str | None, TIME] = None
+    until: Annotated[str | None, TIME] = None
 
 
 def audit_blueprint(services: NodeServices, access: Access, audit: Audit) -> Blueprint:
-    """Routes for the trail and the ledger's standing."""
+    """Routes for evidence and comparison."""
     bp = Blueprint("audit", __name__, url_prefix="/v1")
-
-    @bp.get("/audit/entries")
-    @describe(
-        "Search the trail", role="auditor", query=EntriesQuery, response={"type": "object"}, tags=("audit",)
-    )
-    def entries() -> Response:
-        access.require(Role.AUDITOR)
-        asked = query(EntriesQuery)
-        found = audit.entries(
-            concerning=[
-                s for s in (asked.asset, asked.participant, asked.agreement, asked.job) if s is not None
-            ],
-            entry_type=asked.type,
-            after=asked.after,
-            limit=asked.limit,
-        )
-        response = jsonify(entries=found)
-        if len(found) == asked.limit:
-            response.headers["Link"] = f'<?after={found[-1]["index"]}&limit={asked.limit}>; rel="next"'
-        return response
 
     @bp.post("/audit/bundle")
     @describe(
@@ -75,7 +55,8 @@ def audit_blueprint(services: NodeServices, access: Access, audit: Audit) -> Blu
     def bundle() -> Response:
         access.require(Role.AUDITOR)
         asked = body(BundleRequest)
-        data = audit.export(Selection(asked.assets, asked.participants, asked.agreements, asked.jobs))
+        times = {name: unix_time(name, getattr(asked, name)) for name in ("since", "until")}
+        data = audit.export(Selection(**{**vars(asked), **times}))
         return Response(data, content_type="application/zip")
 
     @bp.post("/audit/compare")
@@ -88,13 +69,5 @@ def audit_blueprint(services: NodeServices, access: Access, audit: Audit) -> Blu
     def compare() -> Response:
         access.require(Role.AUDITOR)
         return jsonify(audit.compare())
-
-    @bp.get("/ledger/status")
-    @describe(
-        "How this node's copy of the ledger stands", role="any", response={"type": "object"}, tags=("audit",)
-    )
-    def status() -> Response:
-        access.require()
-        return jsonify(audit.status())
 
     return bp

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, jsonify
 
 from exchange.node.api.access import Access
+from exchange.node.api.assets import ReasonBody
 from exchange.node.jobs import Jobs
 from exchange.node.people import Role
 from exchange.node.services import NodeServices
@@ -74,6 +75,42 @@ def jobs_blueprint(services: NodeServices, access: Access, jobs: Jobs) -> Bluepr
     def show(job: str) -> Response:
         access.require()
         return jsonify(jobs.describe(job))
+
+    @bp.post("/jobs/<job>/stop")
+    @describe(
+        "Stop a job at every party: by who asked for it, who takes part, or an owner of its data",
+        role="analyst",
+        request=ReasonBody,
+        response={"type": "object"},
+        tags=("jobs",),
+    )
+    def stop(job: str) -> Response:
+        access.require(Role.ANALYST, Role.STEWARD)
+        entry = jobs.stop(job, body(ReasonBody).reason)
+        return jsonify(job=job, txid=entry.txid, index=entry.index)
+
+    @bp.post("/jobs/<job>/suspend")
+    @describe(
+        "Pause own parts of a job: an owner its own, who asked for it all; nothing leaves until they go on",
+        role="analyst",
+        request=ReasonBody,
+        response={"type": "object"},
+        tags=("jobs",),
+    )
+    def suspend(job: str) -> Response:
+        access.require(Role.ANALYST, Role.STEWARD)
+        return jsonify(job=job, suspended=jobs.suspend(job, body(ReasonBody).reason))
+
+    @bp.post("/jobs/<job>/resume")
+    @describe(
+        "Let the parts go on that this participant has paused",
+        role="analyst",
+        response={"type": "object"},
+        tags=("jobs",),
+    )
+    def resume(job: str) -> Response:
+        access.require(Role.ANALYST, Role.STEWARD)
+        return jsonify(job=job, resumed=jobs.resume(job))
 
     @bp.get("/jobs/<job>/result")
     @describe("The answer, for who asked", role="analyst", response={"type": "object"}, tags=("jobs",))

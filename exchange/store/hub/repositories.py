@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 
 from exchange.store.engine import keep, transaction
 from exchange.store.hub.models import HubBase, ProgressRow, ResultRow, SpecRow
@@ -150,6 +150,16 @@ class HubStore:
     """The hub's repositories over one database whose schema is up to date."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
         self.specs = SpecRepository(engine, clock)
         self.results = ResultRepository(engine, clock)
         self.progress = ProgressRepository(engine, clock)
+
+    def keep_only(self, jobs: Collection[str]) -> None:
+        """Drop what is kept for any other job: those that a log which ended took with it."""
+        known = {spec.job for spec in self.specs.all()} | {result.job for result in self.results.all()}
+        known |= {told.job for told in self.progress.all()}
+        with transaction(self._engine) as connection:
+            for job in sorted(known.difference(jobs)):
+                for table in (_SPECS, _RESULTS, _PROGRESS):
+                    connection.execute(delete(table).where(table.c.job == job))

@@ -1,23 +1,27 @@
 """Where the versions of this owner's assets lie, and the salt of each one's fingerprint.
 
-A location with credentials is sealed (XChaCha20-Poly1305) with a key the node hands in and bound to its asset
-and version, so neither a copy of the database nor a swapped row opens somebody's source.
+A location with credentials, and all options of a source, are sealed (XChaCha20-Poly1305) with a key the node
+hands in and bound to their asset and version, so neither a copy of the database nor a swapped row opens
+somebody's source.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nacl.exceptions import CryptoError
 from nacl.secret import Aead
 from sqlalchemy import Engine, Row, select
 
-from connectors.spec import SourceSpec
 from exchange.errors import Conflict
 from exchange.store.engine import keep, transaction
 from exchange.store.node.models import AssetRow, NodeBase
 from ledger import canonical
+
+if TYPE_CHECKING:
+    from connectors.spec import SourceSpec
 
 __all__ = ["AssetBinding", "AssetRepository"]
 
@@ -61,7 +65,7 @@ class AssetRepository:
         """Keep a binding, in place of one that was never published.
 
         Raises:
-            Conflict: the location holds credentials and this store was opened without a key for them.
+            Conflict: the source may hold credentials and this store was opened without a key for them.
         """
         source = binding.source
         has_credentials = source.display != source.location
@@ -70,7 +74,10 @@ class AssetRepository:
             "version": binding.version,
             "kind": source.kind,
             "location": source.display,
-            "sealed_location": self._seal(binding) if has_credentials else None,
+            "sealed_location": self._seal(binding, "location", source.location) if has_credentials else None,
+            "sealed_options": self._seal(binding, "options", json.dumps(dict(source.options)))
+            if source.options
+            else None,
             "source_table": source.table,
             "salt": binding.salt,
             "columns": list(binding.columns),
@@ -90,28 +97,36 @@ class AssetRepository:
             row = connection.execute(wanted).one_or_none()
         if row is None:
             return None
-        source = SourceSpec(row.kind, self._location(row), row.source_table)
+        # The hub keeps its store through this package too, and starts without connectors.
+        from connectors.spec import SourceSpec
+
+        location, options = self._open(row, "location"), self._open(row, "options")
+        source = SourceSpec(
+            row.kind,
+            str(row.location) if location is None else location,
+            row.source_table,
+            {} if options is None else json.loads(options),
+        )
         return AssetBinding(
             row.asset, row.version, source, row.salt, tuple(row.columns), tuple(row.text_columns)
         )
 
-    def _seal(self, binding: AssetBinding) -> bytes:
+    def _seal(self, binding: AssetBinding, part: str, text: str) -> bytes:
         if self._box is None:
-            raise Conflict("expected a key to seal the location's credentials with, got none")
-        return bytes(
-            self._box.encrypt(binding.source.location.encode(), _context(binding.asset, binding.version))
-        )
+            raise Conflict("expected a key to seal the source's credentials with, got none")
+        return bytes(self._box.encrypt(text.encode(), _context(binding.asset, binding.version, part)))
 
-    def _location(self, row: Row[Any]) -> str:
-        if row.sealed_location is None:
-            return str(row.location)
+    def _open(self, row: Row[Any], part: str) -> str | None:
+        sealed = row.sealed_location if part == "location" else row.sealed_options
+        if sealed is None:
+            return None
         if self._box is None:
-            raise Conflict(f"expected a key to open the location of {row.asset} with, got none")
+            raise Conflict(f"expected a key to open the {part} of {row.asset} with, got none")
         try:
-            return self._box.decrypt(row.sealed_location, _context(row.asset, row.version)).decode()
+            return self._box.decrypt(sealed, _context(row.asset, row.version, part)).decode()
         except CryptoError:
-            raise Conflict(f"expected a location of {row.asset} that this node sealed, got another") from None
+            raise Conflict(f"expected the {part} of {row.asset} that this node sealed, got another") from None
 
 
-def _context(asset: str, version: int) -> bytes:
-    return canonical.encode({"asset": asset, "use": "parley-source-location/v1", "version": version})
+def _context(asset: str, version: int, part: str) -> bytes:
+    return canonical.encode({"asset": asset, "use": f"parley-source-{part}/v1", "version": version})

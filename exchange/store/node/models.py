@@ -12,11 +12,11 @@ from exchange.store.engine import Moment
 __all__ = [
     "AssetRow",
     "CheckpointRow",
-    "DecisionRow",
+    "DataspaceRow",
     "JobRow",
     "NodeBase",
+    "NotarizationRow",
     "OutboxRow",
-    "PersonRow",
 ]
 
 
@@ -27,7 +27,8 @@ class NodeBase(DeclarativeBase):
 class AssetRow(NodeBase):
     """Where a version of an asset lies.
 
-    ``location`` holds no credentials; where it has some, ``sealed_location`` is the whole.
+    ``location`` holds no credentials; where it has some, ``sealed_location`` is the whole. Options of a
+    source are always sealed.
     """
 
     __tablename__ = "node_assets"
@@ -37,37 +38,11 @@ class AssetRow(NodeBase):
     kind: Mapped[str] = mapped_column(String(20))
     location: Mapped[str] = mapped_column(Text)
     sealed_location: Mapped[bytes | None] = mapped_column(LargeBinary)
+    sealed_options: Mapped[bytes | None] = mapped_column(LargeBinary)
     source_table: Mapped[str | None] = mapped_column(String(200))
     salt: Mapped[bytes] = mapped_column(LargeBinary)
     columns: Mapped[list[str]] = mapped_column(JSON)
     text_columns: Mapped[list[str]] = mapped_column(JSON)
-
-
-class PersonRow(NodeBase):
-    """A person with roles at this node, known by a token of which only the digest is kept."""
-
-    __tablename__ = "node_people"
-    __table_args__ = (UniqueConstraint("token_digest", name="node_people_token"),)
-
-    name: Mapped[str] = mapped_column(String(100), primary_key=True)
-    roles: Mapped[list[str]] = mapped_column(JSON)
-    token_digest: Mapped[str] = mapped_column(String(64))
-    created: Mapped[datetime] = mapped_column(Moment)
-
-
-class DecisionRow(NodeBase):
-    """What a person of this organisation decided about a negotiation, and why."""
-
-    __tablename__ = "node_decisions"
-    __table_args__ = (UniqueConstraint("negotiation", "approver", name="node_decisions_once"),)
-
-    position: Mapped[int] = mapped_column(Integer, primary_key=True)
-    negotiation: Mapped[str] = mapped_column(String(80))
-    approver: Mapped[str] = mapped_column(String(100))
-    role: Mapped[str] = mapped_column(String(40))
-    decision: Mapped[str] = mapped_column(String(20))
-    reason: Mapped[str] = mapped_column(Text)
-    decided: Mapped[datetime] = mapped_column(Moment)
 
 
 class JobRow(NodeBase):
@@ -98,6 +73,32 @@ class CheckpointRow(NodeBase):
     job: Mapped[str] = mapped_column(String(80), primary_key=True)
     step: Mapped[str] = mapped_column(String(80), primary_key=True)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    stored: Mapped[datetime] = mapped_column(Moment)
+
+
+class DataspaceRow(NodeBase):
+    """How many steps of a process of the Dataspace Protocol both sides have exchanged."""
+
+    __tablename__ = "node_dataspace"
+
+    kind: Mapped[str] = mapped_column(String(12), primary_key=True)
+    pid: Mapped[str] = mapped_column(String(160), primary_key=True)
+    peer: Mapped[str] = mapped_column(String(256))
+    position: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(12))
+    tries: Mapped[int] = mapped_column(Integer)
+    problem: Mapped[str | None] = mapped_column(String(80))
+    updated: Mapped[datetime] = mapped_column(Moment)
+
+
+class NotarizationRow(NodeBase):
+    """A batch of fingerprints that this participant notarized, with the salts; see its repository."""
+
+    __tablename__ = "node_notarizations"
+
+    notarization: Mapped[str] = mapped_column(String(80), primary_key=True)
+    entry: Mapped[bytes] = mapped_column(LargeBinary)
+    leaves: Mapped[bytes] = mapped_column(LargeBinary)
     stored: Mapped[datetime] = mapped_column(Moment)
 
 

@@ -158,6 +158,44 @@ class TestGroups:
             columns.group_codes(open_table({"g": ["a", None]}).batches(["g"]), "g")
 
 
+class TestColumnsWithHoles:
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ([1, None, 3], [1.0, np.nan, 3.0]),
+            ([0.5, float("nan"), float("inf")], [0.5, np.nan, np.nan]),
+            ([True, None, False], [1.0, np.nan, 0.0]),
+            ([Decimal("0.10"), None, Decimal(-2)], [0.1, np.nan, -2.0]),
+        ],
+    )
+    def test_numbers_are_floats_and_holes_nan(
+        self, open_table: OpenTable, values: list[object], expected: list[float]
+    ) -> None:
+        found = columns.number_array(open_table({"m": values}).batches(["m"]), "m")
+        np.testing.assert_array_equal(found, expected)
+
+    def test_a_column_without_any_value_is_all_holes(self) -> None:
+        batch = pa.record_batch({"m": pa.array([None, None], pa.float64())})
+        assert np.isnan(columns.number_array([batch], "m")).all()
+
+    def test_texts_are_no_numbers(self, open_table: OpenTable) -> None:
+        with pytest.raises(WrongColumnType, match="column m: expected numbers, found string"):
+            columns.number_array(open_table({"m": ["1"]}).batches(["m"]), "m")
+
+    def test_categories_are_places_among_labels(self, open_table: OpenTable) -> None:
+        table = open_table({"g": ["b", "a", None, "c"]})
+        found = columns.label_codes(table.batches(["g"]), "g", ["a", "b"])
+        assert found.tolist() == [1, 0, columns.MISSING, columns.UNSEEN]
+
+    def test_integers_are_compared_as_texts(self, open_table: OpenTable) -> None:
+        table = open_table({"g": [10, 9, None]})
+        assert columns.label_codes(table.batches(["g"]), "g", ["9"]).tolist() == [-1, 0, -2]
+
+    def test_floats_are_no_categories(self, open_table: OpenTable) -> None:
+        with pytest.raises(WrongColumnType):
+            columns.label_codes(open_table({"g": [0.5]}).batches(["g"]), "g", ["0.5"])
+
+
 class TestProfile:
     @pytest.fixture
     def clients(self, open_table: OpenTable) -> Connector:
@@ -189,6 +227,21 @@ class TestProfile:
             "since": Role.TIME,
             "defaulted": Role.LABEL,
         }
+
+    def test_equal_values_of_any_type_count_once(self, open_table: OpenTable) -> None:
+        odd_nan = np.frombuffer(bytes.fromhex("fff8000000000001")[::-1], np.float64)[0]
+        repeated = {
+            "f": pa.array([0.0, -0.0, float("nan"), odd_nan, 1.0]),
+            "d": pa.array(
+                [Decimal("1.50"), Decimal("1.5"), Decimal("-1.50"), None, Decimal(0)], pa.decimal128(9, 2)
+            ),
+            "y": pa.array([date(1969, 12, 31), date(1969, 12, 31), None, date(2020, 1, 1), date(2020, 1, 2)]),
+            "s": pa.array([-1, 0, 0, 1, None], pa.timestamp("us", tz="UTC")),
+            "h": pa.array([1, 1, 1, 1, 2], pa.time64("us")),
+        }
+        many = {name: pa.concat_arrays([array] * 20_000) for name, array in repeated.items()}
+        found = {column.name: column.distinct for column in profiles.profile(open_table(many)).columns}
+        assert found == {"f": 3, "d": 3, "y": 3, "s": 3, "h": 2}
 
     def test_counting_stops_at_the_bound_and_says_so(self, clients: Connector) -> None:
         column = profiles.profile(clients, distinct_bound=10).columns[0]

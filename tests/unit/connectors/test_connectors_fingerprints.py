@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -13,8 +14,16 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from connectors import DatasetChanged, EmptyTable, InvalidSource, InvalidValues, UnsupportedColumn
+from connectors import (
+    DatasetChanged,
+    EmptyTable,
+    InvalidSource,
+    InvalidValues,
+    UnsupportedColumn,
+    fingerprints,
+)
 from connectors.connector import rebatch, require_columns
+from connectors.filters import Filter
 from connectors.fingerprints import check_version, dataset_version
 
 SALT = bytes(range(32))
@@ -29,7 +38,10 @@ class TableSource:
     def schema(self) -> pa.Schema:
         return self.table.schema
 
-    def batches(self, columns: Sequence[str], *, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str], *, where: Filter | None = None, batch_rows: int = 65_536
+    ) -> Iterator[pa.RecordBatch]:
+        assert where is None
         names = list(require_columns(columns, self.table.schema))
         return rebatch(iter(self.table.select(names).to_batches()), batch_rows)
 
@@ -66,6 +78,17 @@ def test_the_root_is_rfc_6962_of_salted_leaves(rows: int) -> None:
     leaves += [row(f"p{i}".encode(), str(i).encode()) for i in range(rows)]
     found = dataset_version(TableSource(table), SALT)
     assert (found.root, found.rows) == (root(*leaves), rows)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 16, 17, 31, 100, 1000])
+@pytest.mark.parametrize("plain", [0, 20, 40])
+def test_compiled_loops_give_the_same_root(rows: int, plain: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprints, "_BATCH_ROWS", 20)
+    monkeypatch.setattr(fingerprints, "_PLAIN_ROWS", plain)
+    monkeypatch.delitem(sys.modules, "connectors.sha256_lanes", raising=False)
+    texts = ["x" * (number * 7 % 150) for number in range(rows)]
+    schema = row(b"parley-table/v1", b"t", b"text")
+    assert version({"t": pa.array(texts)}) == root(schema, *(row(text.encode()) for text in texts))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import sys
 from contextlib import closing
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -44,7 +45,7 @@ def database(path: Path, *statements: str) -> Path:
 
 def sqlite_source(tmp_path: Path, *statements: str, table: str = "t") -> Connector:
     database(tmp_path / "owner.db", *statements)
-    return open_source(SourceSpec("sql", "sqlite:///owner.db", table), roots=[tmp_path])
+    return open_source(SourceSpec("table", "sqlite:///owner.db", table), roots=[tmp_path])
 
 
 def csv_source(tmp_path: Path, text: str, text_columns: tuple[str, ...] = ()) -> Connector:
@@ -56,9 +57,9 @@ class TestSpec:
     @pytest.mark.parametrize(
         ("kind", "location", "table", "field"),
         [
-            ("http", "x", None, "kind"),
+            ("ftp", "x", None, "kind"),
             ("file", "", None, "location"),
-            ("sql", "sqlite:///x.db", None, "table"),
+            ("table", "sqlite:///x.db", None, "table"),
             ("file", "x.csv", "t", "table"),
         ],
     )
@@ -84,7 +85,7 @@ class TestSpec:
     )
     def test_a_location_no_test_covers_is_refused(self, tmp_path: Path, location: str) -> None:
         with pytest.raises(InvalidSource):
-            open_source(SourceSpec("sql", location, "t"), roots=[tmp_path])
+            open_source(SourceSpec("table", location, "t"), roots=[tmp_path])
 
 
 class TestRoots:
@@ -106,7 +107,7 @@ class TestRoots:
         (tmp_path / "data").mkdir()
         path = database(tmp_path / "owner.db", "CREATE TABLE t (a INTEGER)")
         with pytest.raises(SourceOutsideRoots):
-            open_source(SourceSpec("sql", f"sqlite:///{path}", "t"), roots=[tmp_path / "data"])
+            open_source(SourceSpec("table", f"sqlite:///{path}", "t"), roots=[tmp_path / "data"])
 
     def test_without_roots_nothing_can_be_read(self, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("a\n1\n")
@@ -130,7 +131,7 @@ class TestRoots:
 class TestUnreachable:
     def test_a_missing_sqlite_file_is_not_created(self, tmp_path: Path) -> None:
         with pytest.raises(SourceUnreachable, match="no such file"):
-            open_source(SourceSpec("sql", "sqlite:///absent.db", "t"), roots=[tmp_path])
+            open_source(SourceSpec("table", "sqlite:///absent.db", "t"), roots=[tmp_path])
         assert not (tmp_path / "absent.db").exists()
 
     def test_a_sqlite_source_cannot_be_written(self, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ class TestUnreachable:
     def test_a_file_that_is_no_database_is_unreachable(self, tmp_path: Path) -> None:
         (tmp_path / "owner.db").write_bytes(b"this is not a database, however long it goes on" * 20)
         with pytest.raises(SourceUnreachable, match="not a database"):
-            open_source(SourceSpec("sql", "sqlite:///owner.db", "t"), roots=[tmp_path])
+            open_source(SourceSpec("table", "sqlite:///owner.db", "t"), roots=[tmp_path])
 
     def test_a_server_that_does_not_answer_is_unreachable(self) -> None:
         with socket.socket() as closed:
@@ -161,8 +162,16 @@ class TestUnreachable:
             port = closed.getsockname()[1]
         location = f"postgresql+psycopg://steward:hunter2@127.0.0.1:{port}/loans"
         with pytest.raises(SourceUnreachable, match="connecting failed") as caught:
-            open_source(SourceSpec("sql", location, "t"), roots=[])
+            open_source(SourceSpec("table", location, "t"), roots=[])
         assert caught.value.retryable
+
+    @pytest.mark.parametrize(("driver", "extra"), [("pymysql", "mariadb"), ("psycopg", "postgresql")])
+    def test_a_driver_that_is_not_installed_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, driver: str, extra: str
+    ) -> None:
+        monkeypatch.setitem(sys.modules, driver, None)
+        with pytest.raises(SourceUnreachable, match=rf"{driver} is not installed .*\[{extra}\]"):
+            open_source(SourceSpec("table", f"{extra}+{driver}://u@127.0.0.1:1/d", "t"), roots=[])
 
     def test_the_suffix_names_the_format(self, tmp_path: Path) -> None:
         (tmp_path / "table.xlsx").write_text("a\n1\n")
@@ -173,6 +182,37 @@ class TestUnreachable:
         (tmp_path / "a[1].csv").write_text("a\n1\n")
         with pytest.raises(InvalidSource, match="pattern"):
             open_source(SourceSpec("file", "a[1].csv"), roots=[tmp_path])
+
+
+LONG = "a" * 1_000
+SOCKET = "mysql+pymysql://u@localhost/d?unix_socket=/absent"
+
+
+@pytest.mark.parametrize(
+    ("kind", "location", "table"),
+    [
+        ("file", f"{LONG}.csv", None),
+        ("file", "a\0.csv", None),
+        ("file", "\ud800.csv", None),
+        ("document", LONG, None),
+        ("stream", LONG, None),
+        ("table", f"sqlite:///{LONG}", "t"),
+        ("table", "sqlite:///a%00", "t"),
+        ("table", SOCKET, "a\0"),
+        ("table", SOCKET, "\ud800"),
+        ("table", "mysql+pymysql://a..b/d", "t"),
+        ("table", "postgresql+psycopg://a..b/d", "t"),
+        ("table", "mysql+pymysql://127.0.0.1:99999/d", "t"),
+        ("table", "mysql+pymysql://127.0.0.1:1/d?ssl_ca=/absent&ssl_check_hostname=maybe", "t"),
+        ("table", "postgresql+psycopg://127.0.0.1:1/d?port=x", "t"),
+        ("table", "postgresql+psycopg://127.0.0.1:1/d?sslmode=x", "t"),
+    ],
+)
+def test_what_neither_system_nor_driver_takes_is_an_error_of_ours(
+    tmp_path: Path, kind: str, location: str, table: str | None
+) -> None:
+    with pytest.raises((InvalidSource, SourceUnreachable)):
+        open_source(SourceSpec(kind, location, table), roots=[tmp_path])
 
 
 class TestSql:

@@ -60,7 +60,7 @@ def test_a_catalog_is_a_dcat_catalog_of_datasets() -> None:
         "foaf:nick": "lender",
     }
     assert dataset["odrl:hasPolicy"] == [OFFER]
-    assert dataset["spdx:checksum"]["spdx:checksumValue"] == "ab" * 32
+    assert dataset["spdx:checksum"]["spdx:checksumValue"]["@value"] == "ab" * 32
     assert (dataset["parley:rows"], dataset["dcat:version"]) == (24_000, "2")
 
 
@@ -73,16 +73,17 @@ def test_every_prefix_that_is_used_is_declared() -> None:
             return set(value).union(*(names(part) for part in value.values()))
         return set().union(*(names(part) for part in value)) if isinstance(value, list) else set()
 
-    used = {name.split(":")[0] for name in names(found["dcat:dataset"]) if ":" in name}
+    used = {name.split(":")[0] for name in names(found["dcat:dataset"]) if ":" in name and "/" not in name}
     assert used <= declared
 
 
 def test_distributions_are_computations_at_the_owner_and_no_download() -> None:
     dataset = catalog.dataset(row(), [OWNER])
-    assert [one["dct:format"] for one in dataset["dcat:distribution"]] == ["ComputeJob-PSI", "ComputeJob-MPC"]
+    formats = [one["dct:format"]["rdfs:label"] for one in dataset["dcat:distribution"]]
+    assert formats == ["ComputeJob-PSI", "ComputeJob-MPC"]
     assert all("dcat:downloadURL" not in one for one in dataset["dcat:distribution"])
     service = dataset["dcat:distribution"][0]["dcat:accessService"]
-    assert service["dcat:endpointURL"] == "grpcs://lender.example:7"
+    assert service["dcat:endpointURL"]["@id"] == "grpcs://lender.example:7"
 
 
 def test_columns_carry_role_sensitivity_and_control() -> None:
@@ -98,19 +99,7 @@ def test_columns_carry_role_sensitivity_and_control() -> None:
 
 def test_an_owner_that_is_not_known_is_named_by_its_did_alone() -> None:
     dataset = catalog.dataset(row(), [])
-    assert dataset["dct:publisher"] == {"@id": OWNER["did"], "@type": "foaf:Agent"}
-    assert "dcat:endpointURL" not in dataset["dcat:distribution"][0]["dcat:accessService"]
-
-
-def test_search_wants_every_word_somewhere_whatever_its_case() -> None:
-    rows = [row(), row("bureau/tax", title="Tax returns", keywords=["income"], description="")]
-    assert [found["asset"] for found in catalog.search(rows, "")] == ["bureau/tax", "lender/loans"]
-    assert [found["asset"] for found in catalog.search(rows, "CREDIT borrower")] == ["lender/loans"]
-    assert [found["asset"] for found in catalog.search(rows, "income")] == ["bureau/tax", "lender/loans"]
-    assert [found["asset"] for found in catalog.search(rows, "income_band")] == ["bureau/tax", "lender/loans"]
-    assert [found["asset"] for found in catalog.search(rows, "bureau/")] == ["bureau/tax"]
-    assert catalog.search(rows, "credit nothing") == []
-
-
-def test_what_is_withdrawn_is_not_found() -> None:
-    assert catalog.search([row(status="withdrawn")], "") == []
+    publisher = dataset["dct:publisher"]
+    assert publisher == {"@id": OWNER["did"], "@type": "foaf:Agent", "foaf:name": OWNER["did"]}
+    assert dataset["dcat:distribution"][0]["dcat:accessURL"]["@id"] == OWNER["did"]
+    assert "dcat:contactPoint" not in dataset

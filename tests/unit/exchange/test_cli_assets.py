@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -5,11 +6,14 @@ import click
 import pytest
 
 from exchange.cli.agreements import agreement
-from exchange.cli.assets import column, expiry, source_of
+from exchange.cli.application import main
+from exchange.cli.assets import column, expiry
+from exchange.cli.clauses import controlled
 from exchange.cli.consortium import data_directories
 from exchange.cli.genesis import merge
 from exchange.cli.jobs import position, read_spec
 from exchange.cli.questions import choose_agreement
+from exchange.cli.sources import source_of
 from exchange.errors import InvalidRequest, NotFound
 from ledger import canonical
 
@@ -37,14 +41,13 @@ def test_another_expiry_is_refused(text: str) -> None:
 
 def test_a_file_is_known_by_its_suffix(tmp_path: Path) -> None:
     assert source_of(tmp_path / "a.CSV", None, None)["kind"] == "file"
-    with pytest.raises(InvalidRequest, match=r"a\.xlsx"):
-        source_of(tmp_path / "a.xlsx", None, None)
+    assert source_of(tmp_path / "a.xlsx", None, None)["kind"] == "document"
 
 
 def test_a_database_needs_a_table() -> None:
     with pytest.raises(click.UsageError, match="--table"):
         source_of(None, "sqlite:///x", None)
-    assert source_of(None, "sqlite:///x", "t") == {"kind": "sql", "location": "sqlite:///x", "table": "t"}
+    assert source_of(None, "sqlite:///x", "t") == {"kind": "table", "location": "sqlite:///x", "table": "t"}
 
 
 def test_file_and_database_exclude_each_other(tmp_path: Path) -> None:
@@ -52,6 +55,17 @@ def test_file_and_database_exclude_each_other(tmp_path: Path) -> None:
         source_of(tmp_path / "a.csv", "sqlite:///x", "t")
     with pytest.raises(click.UsageError):
         source_of(None, None, None)
+
+
+def test_a_level_may_be_stated_for_everybody_and_for_one_participant() -> None:
+    stated = ["bill:PLAINTEXT", "bill:ENCRYPTED_ONLY@did:key:zA", "bill:AFTER_JOIN@did:web:b.example%3A1:c"]
+    made = controlled([column("measure", "bill"), column("group", "band")], stated)
+    assert (made[0]["control"], made[1]["control"]) == ("PLAINTEXT", "AFTER_GROUP_BY")
+    assert made[0]["controls"] == {"did:key:zA": "ENCRYPTED_ONLY", "did:web:b.example%3A1:c": "AFTER_JOIN"}
+    assert "controls" not in made[1]
+    for wrong in ("bill", "town:PLAINTEXT", "bill:", ":PLAINTEXT"):
+        with pytest.raises(click.UsageError, match="--control: expected COLUMN:LEVEL"):
+            controlled([column("measure", "bill")], [wrong])
 
 
 def test_a_column_gets_the_control_of_its_role() -> None:
@@ -147,3 +161,50 @@ def test_copies_that_differ_are_refused() -> None:
 
 def test_groups_list_their_members_without_importing_them() -> None:
     assert agreement.list_commands(click.Context(agreement))[0] == "request"
+
+
+def test_a_described_source_takes_secrets_from_the_environment(tmp_path: Path) -> None:
+    described = tmp_path / "source.json"
+    options = {"auth": {"token": {"env": "KEY"}}, "n": [1]}
+    described.write_text(json.dumps({"kind": "api", "location": {"env": "WHERE"}, "options": options}))
+    environ = {"WHERE": "https://api.example/x", "KEY": "secret"}
+    assert source_of(None, None, None, described, environ) == {
+        "kind": "api",
+        "location": "https://api.example/x",
+        "options": {"auth": {"token": "secret"}, "n": [1]},
+    }
+    with pytest.raises(InvalidRequest, match="the variable KEY in the environment"):
+        source_of(None, None, None, described, {"WHERE": "x"})
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"kind": "api", "password": "canary"}', "[" * 100_000])
+def test_a_description_of_another_form_is_refused_unquoted(tmp_path: Path, text: str) -> None:
+    described = tmp_path / "source.json"
+    described.write_text(text)
+    with pytest.raises(InvalidRequest, match="--source-file") as caught:
+        source_of(None, None, None, described)
+    assert "canary" not in str(caught.value)
+    with pytest.raises(click.UsageError):
+        source_of(None, "sqlite:///x", "t", described)
+
+
+def test_a_table_is_appended_to_a_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "stream").mkdir()
+    (tmp_path / "rows.csv").write_text("n,t\n1,a\n2,b\n")
+    call = ["--format", "json", "stream", "append", str(tmp_path / "stream"), str(tmp_path / "rows.csv")]
+    for number in (1, 2):
+        assert main(call) == 0
+        assert json.loads(capsys.readouterr().out)["data"] == {
+            "stream": "stream",
+            "segment": number,
+            "rows": 2,
+        }
+
+
+def test_the_search_offers_every_kind_and_grade_that_assets_have() -> None:
+    from exchange.cli import catalog
+    from exchange.node.asset_requests import KINDS
+    from policies.approvals import Sensitivity
+
+    assert set(catalog.KINDS) == set(KINDS)
+    assert set(catalog.GRADES) == set(Sensitivity)

@@ -11,7 +11,21 @@ from exchange.cli.framework import LazyGroup
 
 PACKAGES = ("cli", "demo", "local", "sdk")
 # Keys that are built while running; each pattern must match at least one key of the catalogue.
-BUILT = (r"help\..*", r"option\..*", r"hint\..*", r"demo\.step\.\d", r"demo\.refused\..*")
+BUILT = (
+    r"help\..*",
+    r"option\..*",
+    r"hint\..*",
+    r"demo\.step\.\d",
+    r"example\..*",
+    r"demo\.refused\..*",
+    r"notarize\.outcome\..*",
+    r"content\..*",
+    r"policy\.verdict\..*",
+    r"quality\..*",
+    r"reason\..*",
+    r"sql\.operator\..*",
+    r"suggestion\..*",
+)
 
 
 def sources() -> str:
@@ -41,6 +55,13 @@ def test_every_sentence_exists_in_every_language_with_the_same_places(key: str) 
     assert all(text.strip() for text in texts.values())
     places = {language: set(re.findall(r"{(\w+)}", text)) for language, text in texts.items()}
     assert places["en"] == places["zh"]
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_what_help_shows_has_no_places_to_fill(language: str) -> None:
+    for key in messages.catalogue():
+        if key.startswith(("help.", "option.")):
+            assert messages.text(language, key)
 
 
 def test_every_command_and_option_has_its_sentence() -> None:
@@ -87,3 +108,15 @@ def test_the_option_wins_over_the_environment(
     requested: str | None, environment: dict[str, str], expected: str
 ) -> None:
     assert messages.spoken(requested, environment) == expected
+
+
+def test_every_kind_of_content_and_reason_has_its_sentence() -> None:
+    from exchange.publishing.content import Content
+
+    reasons = ("valid-share", "column-name", "every-row-differs", "few-values", "data-type")
+    assert {key for key in messages.catalogue() if key.startswith("content.")} == {
+        f"content.{kind}" for kind in Content
+    }
+    assert {key for key in messages.catalogue() if key.startswith("suggestion.")} == {
+        f"suggestion.{code}" for code in reasons
+    }

@@ -196,3 +196,66 @@ def test_settings_are_loaded_by_their_kind(directory: Path) -> None:
     assert isinstance(config.load(directory / config.FILE_NAME, {}), config.HubSettings)
     config.save(directory, "node", NODE)
     assert isinstance(config.load(directory, {}), config.NodeSettings)
+
+
+def test_a_hub_may_order_in_clusters(directory: Path) -> None:
+    config.save(
+        directory,
+        "hub",
+        {
+            **HUB,
+            "etcd_endpoints": ["https://10.0.0.1:2379", "http://[::1]:2379/"],
+            "etcd_ca": "etcd-ca.pem",
+            "nats_servers": ["tls://n1.example:4222"],
+            "nats_monitors": ["http://n1.example:8222"],
+        },
+    )
+    settings = config.hub_settings(directory, {"PARLEY_NATS_MONITORS": "http://a:1, http://b:2"})
+    assert settings.etcd_endpoints == ("https://10.0.0.1:2379", "http://[::1]:2379")
+    assert settings.etcd_ca == directory / "etcd-ca.pem"
+    assert settings.nats_servers == ("tls://n1.example:4222",)
+    assert settings.nats_monitors == ("http://a:1", "http://b:2")
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        ({"etcd_endpoints": ["10.0.0.1:2379"]}, ["etcd_endpoints"]),
+        ({"etcd_endpoints": ["https://user:secret@a:1"]}, ["etcd_endpoints"]),
+        ({"etcd_endpoints": ["https://a:1/path"]}, ["etcd_endpoints"]),
+        ({"etcd_endpoints": "https://a"}, ["etcd_endpoints"]),
+        ({"etcd_endpoints": 7}, ["etcd_endpoints"]),
+        ({"etcd_endpoints": [7]}, ["etcd_endpoints"]),
+        ({"nats_servers": ["https://a:1"], "nats_monitors": ["http://a:2"]}, ["nats_servers"]),
+        ({"nats_servers": ["nats://a:1"]}, ["nats_monitors"]),
+        ({"nats_monitors": ["http://a:2"]}, ["nats_servers"]),
+        ({"etcd_certificate": "a.pem"}, ["etcd_key"]),
+        ({"nats_key": "a.pem"}, ["nats_certificate"]),
+    ],
+)
+def test_settings_of_clusters_that_cannot_be_used_are_named(
+    directory: Path, values: dict[str, Any], fields: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.save(directory, "hub", {**HUB, **values})
+    assert [problem.field for problem in caught.value.problems] == fields
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"dataspace_bind": "127.0.0.1:7005"}, "dataspace_url"),
+        ({"dataspace_url": "https://lender.example:7005"}, "dataspace_bind"),
+    ],
+)
+def test_a_connector_is_bound_and_announced_or_there_is_none(
+    directory: Path, given: dict[str, str], missing: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.save(directory, "node", NODE | given)
+    assert [problem.field for problem in caught.value.problems] == [missing]
+    both = {"dataspace_bind": "127.0.0.1:7005", "dataspace_url": "https://lender.example:7005"}
+    config.save(directory, "node", NODE | both | {"dataspace_guests": ["MAA"]})
+    settings = config.node_settings(directory, {})
+    assert (settings.dataspace_bind, settings.dataspace_guests) == ("127.0.0.1:7005", (b"0\x00",))

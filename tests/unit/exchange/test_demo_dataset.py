@@ -98,6 +98,8 @@ def test_plaintext_equals_the_answer_counted_by_hand(
         min_cohort=10,
     )
     kept = {label: members for label, members in people.items() if len(members) >= 10}
+    if 0 < sum(len(people[label]) for label in people.keys() - kept.keys()) < 10:
+        del kept[min(sorted(kept), key=lambda label: len(kept[label]))]
     assert {row["group"]: row["count"] for row in found["groups"]} == {k: len(v) for k, v in kept.items()}
     for row in found["groups"]:
         bills = sum(Decimal(str(one["BILL_AMT1"])) for one in kept[row["group"]])

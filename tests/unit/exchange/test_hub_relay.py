@@ -106,6 +106,7 @@ def run(stage: Stage) -> None:
             "inputs": [],
             "params": "0" * 64,
             "code": "0" * 64,
+            "engine": "parley 0.1.0",
             "output": "0" * 64,
             "bytes_sent": 1,
             "bytes_received": 1,

@@ -10,10 +10,12 @@ import pytest
 from exchange import tls
 from exchange.errors import Conflict, KeyFileDamaged, KeyFileExposed, SealBroken, WrongPassphrase
 from exchange.identity import ENROLMENT_DOMAIN, Cost, NodeKeys, seal_to
+from exchange.keyring import KeyRing, KeyRingFile
 from ledger import base64url, canonical
 from ledger.errors import InvalidSignature
 from ledger.keys import public_from_did_key, verify_signature
 from ledger.notes import COSIGNATURE_V1, Vkey
+from ledger.rules.rotation import rotation_message
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 CHEAP = Cost(1, 8192)
@@ -181,3 +183,50 @@ def test_altered_sealed_text_does_not_open(keys: NodeKeys, position: int) -> Non
 def test_short_sealed_text_does_not_open(keys: NodeKeys, size: int) -> None:
     with pytest.raises(SealBroken):
         keys.open_sealed(bytes(size), b"c")
+
+
+def test_rotated_keys_are_new_where_asked_and_stay_elsewhere(keys: NodeKeys) -> None:
+    after = keys.rotated(("tx", "seal"), "127.0.0.1", clock=lambda: NOW)
+    assert (after.did, after.kid) == (keys.did, f"{keys.did}#tx-2")
+    assert after.tx != keys.tx
+    assert (after.cosign, after.tls_cert) == (keys.cosign, keys.tls_cert)
+    assert after.storage_key(b"x") == keys.storage_key(b"x")
+    sealed = seal_to(keys.seal_public, b"result", b"job-1")
+    assert after.open_sealed(sealed, b"job-1") == b"result"
+    rotation = after.rotation(keys)
+    assert set(rotation["new"]) == {"tx", "seal"}
+    assert set(rotation["proofs"]) == {"tx"}
+    every = keys.rotated(("tx", "cosign", "tls", "seal"), "127.0.0.1", clock=lambda: NOW)
+    proofs = {use: base64url.decode(proof) for use, proof in every.rotation(keys)["proofs"].items()}
+    message = rotation_message(every.rotation(keys))
+    verify_signature(every.tx.public, message, proofs["tx"])
+    verify_signature(every.cosign.public, message, proofs["cosign"])
+    assert keys.did.encode() in every.tls_cert
+
+
+def test_a_key_file_holds_both_sets_until_one_is_dropped(keys: NodeKeys, path: Path) -> None:
+    file = KeyRingFile(path, "correct horse")
+    after = keys.rotated(("tx", "cosign"), "127.0.0.1")
+    assert file.read() == KeyRing((keys,))
+    file.replace(file.read().followed_by(after))
+    ring = KeyRingFile(path, "correct horse").read()
+    assert ring == file.read() == KeyRing((keys, after))
+    assert NodeKeys.load(path, "correct horse") == keys
+    record = after.member_record("participant", "The Lender Ltd", "127.0.0.1:1")
+    assert ring.named_by(record) == after
+    assert ring.named_by(None) is None
+    assert ring.named_by(record | {"seal": "AAAA"}) is None
+    file.replace(ring.since(after))
+    assert file.read() == KeyRing((after,))
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_file_is_replaced_by_whoever_opens_it(keys: NodeKeys, path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(WrongPassphrase):
+        KeyRingFile(path, "wrong horse").replace(KeyRing((keys,)))
+    assert path.read_bytes() == before
+    path.unlink()
+    with pytest.raises(KeyFileDamaged, match="there is none"):
+        KeyRingFile(path, "correct horse").read()

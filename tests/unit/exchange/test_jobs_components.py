@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -15,11 +16,12 @@ import pytest
 from connectors.errors import DuplicateIdentifiers, EmptyIdentifiers
 from exchange.errors import JobFailed
 from exchange.jobs.component import Outcome, StepContext
+from exchange.jobs.disclosure import ComplementarySuppression, Dominated, OutputRules, RoundTo
 from exchange.jobs.registry import built_in
 from exchange.jobs.spec import JobSpec, Step
-from exchange.jobs.testing import example_spec
+from exchange.jobs.testing import example_spec, nothing_lent
 from mpc.channel import Channel
-from mpc.errors import PeerAborted
+from mpc.errors import PeerAborted, ResultSizeRefused
 from mpc.randomness import SystemRandomness
 from mpc.testing import outcomes
 
@@ -46,7 +48,9 @@ class Party:
     table: pa.Table
     kept: dict[str, bytes] = field(default_factory=dict)
 
-    def play(self, step: Step, role: str, channel: Channel, *, minimum: int) -> Outcome:
+    def play(
+        self, step: Step, role: str, channel: Channel, *, minimum: int, rules: OutputRules = OutputRules.NONE
+    ) -> Outcome:
         def read(name: str) -> Iterator[pa.RecordBatch]:
             yield from self.table.select([name]).to_batches(max_chunksize=7)
 
@@ -57,13 +61,18 @@ class Party:
                 StepContext(
                     step=step,
                     role=role,
+                    ranks=tuple(step.parties),
+                    session=b"session of the step",
                     minimum_cohort=minimum,
                     read=read,
                     channel=lambda _: channel,
+                    before={},
                     earlier=self.kept,
                     released={},
                     rng=SystemRandomness(),
                     progress=lambda done, total: None,
+                    hand_over=nothing_lent(),
+                    rules=rules,
                 )
             )
         )
@@ -72,7 +81,11 @@ class Party:
 
 
 def play(
-    spec: JobSpec, loans: pa.Table, people: pa.Table, minimum: int = 1
+    spec: JobSpec,
+    loans: pa.Table,
+    people: pa.Table,
+    minimum: int = 1,
+    rules: tuple[OutputRules, OutputRules] = (OutputRules.NONE, OutputRules.NONE),
 ) -> Mapping[str, Mapping[str, bytes]]:
     """Both owners' releases, by step and role."""
     lender, bureau = Party(loans), Party(people)
@@ -80,8 +93,8 @@ def play(
     for step in spec.steps[:2]:
         (left, right), (first, second) = tuple(step.parties), (lender, bureau)
         ended = outcomes(
-            partial(first.play, step, left, minimum=minimum),
-            partial(second.play, step, right, minimum=minimum),
+            partial(first.play, step, left, minimum=minimum, rules=rules[0]),
+            partial(second.play, step, right, minimum=minimum, rules=rules[1]),
         )
         for role, outcome in zip((left, right), ended, strict=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, PeerAborted):
@@ -100,19 +113,23 @@ def read(spec: JobSpec, released: Mapping[str, Mapping[str, bytes]]) -> Outcome:
             StepContext(
                 step=step,
                 role="reader",
+                ranks=("reader",),
+                session=b"session of the step",
                 minimum_cohort=0,
                 read=lambda name: iter(()),
                 channel=lambda role: pytest.fail("the reader opens no channel"),
+                before={name: spec.step(name) for name in step.after},
                 earlier={},
                 released={name: released[name] for name in step.after},
                 rng=SystemRandomness(),
                 progress=lambda done, total: None,
+                hand_over=nothing_lent(),
             )
         )
     )
 
 
-def statistics_spec(minimum: int = 5) -> JobSpec:
+def statistics_spec(minimum: int = 5, alter: Callable[[Any], object] = lambda steps: None) -> JobSpec:
     value = example_spec()
     value["steps"][0]["params"]["minimum_matches"] = minimum
     value["steps"][0]["params"]["normalise"] = {
@@ -121,6 +138,7 @@ def statistics_spec(minimum: int = 5) -> JobSpec:
     }
     value["steps"][1]["params"]["min_cohort"] = minimum
     value["steps"][1]["inputs"]["measure_holder"]["columns"].append({"name": "bill", "decimals": 2})
+    alter(value["steps"])
     return JobSpec.from_json(value)
 
 
@@ -159,7 +177,7 @@ def test_the_agreed_minimum_wins_over_a_laxer_step() -> None:
 
 
 def test_too_small_an_intersection_ends_the_run() -> None:
-    with pytest.raises(JobFailed, match="expected at least 41 matches"):
+    with pytest.raises(ResultSizeRefused):
         play(statistics_spec(minimum=41), LOANS, PEOPLE)
 
 
@@ -175,3 +193,60 @@ def test_identifiers_that_normalise_to_nothing_are_refused() -> None:
     blank = LOANS.set_column(0, "customer_id", pa.array(["  ", *LOANS.column(0).to_pylist()[1:]]))
     with pytest.raises(EmptyIdentifiers):
         play(statistics_spec(), blank, PEOPLE)
+
+
+def test_values_are_rounded_before_they_are_summed_and_counts_down() -> None:
+    lender = OutputRules(round_to=(RoundTo("bill", "10"),))
+    released = play(statistics_spec(), LOANS, PEOPLE, rules=(lender, OutputRules(round_counts=5)))
+    result = json.loads(read(statistics_spec(), released).files["result.json"])
+    assert result["rounded_to"] == {"bill": "10.00"}
+    by_group = {row["group"]: row for row in result["groups"]}
+    assert (by_group["high"]["count"], by_group["low"]["count"]) == (15, 20)
+    exact = sum(10 * round((i + 0.25) / 10) for i in range(20, 36))
+    assert by_group["high"]["sums"]["bill"] == f"{exact:.2f}"
+
+
+def test_complementary_suppression_takes_the_next_group_with_it() -> None:
+    both = OutputRules(complementary=True)
+    released = play(statistics_spec(), LOANS, PEOPLE, rules=(both, both))
+    result = json.loads(read(statistics_spec(), released).files["result.json"])
+    assert [row["group"] for row in result["groups"]] == ["low"]
+    assert result["suppressed_groups"] == 2
+
+
+def test_an_owner_that_asks_for_complementary_suppression_refuses_an_answer_without_it() -> None:
+    with pytest.raises(ComplementarySuppression):
+        play(statistics_spec(), LOANS, PEOPLE, rules=(OutputRules(complementary=True), OutputRules.NONE))
+
+
+@pytest.mark.parametrize(("percent", "fine"), [(12, False), (13, True)])
+def test_a_sum_that_somebody_could_dominate_is_refused(percent: int, fine: bool) -> None:
+    spec = statistics_spec(alter=lambda steps: steps[1]["inputs"]["measure_holder"]["columns"].pop(0))
+    rules = (OutputRules(dominance_percent=percent), OutputRules.NONE)
+    if fine:
+        assert "measure_holder" in play(spec, LOANS, PEOPLE, rules=rules)["stats"]
+    else:
+        with pytest.raises(Dominated, match="bill"):
+            play(spec, LOANS, PEOPLE, rules=rules)
+
+
+@pytest.mark.parametrize("mechanism", ["laplace", "gaussian"])
+def test_with_privacy_values_are_clipped_and_noise_is_in_every_released_figure(mechanism: str) -> None:
+    privacy = {
+        "mechanism": mechanism,
+        "epsilon_micro": 90_000_000,
+        "delta_exponent": 6,
+        "bounds": {"default": {"lower": "0", "upper": "1"}, "bill": {"lower": "0", "upper": "10"}},
+    }
+    spec = statistics_spec(alter=lambda steps: steps[1]["params"].update(privacy=privacy))
+    built_in().check(spec)
+    released = play(spec, LOANS, PEOPLE)
+    result = json.loads(read(spec, released).files["result.json"])
+    by_group = {row["group"]: row for row in result["groups"]}
+    assert result["noise"]["mechanism"] == mechanism
+    deviation = float(result["noise"]["deviations"]["bill"])
+    # clipped at 10 each; eight standard deviations: below 1e-4 for Laplace, 1e-14 for Gaussian
+    for group, people in (("high", 16), ("low", 21)):
+        assert abs(float(by_group[group]["sums"]["bill"]) - 10 * people) < 8 * deviation + 1
+        assert by_group[group]["count"] >= 5
+    assert result["suppressed_groups"] == 1

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from exchange.jobs.registry import built_in
+from exchange.jobs.component import Component
+from exchange.jobs.engines import Engine
+from exchange.jobs.registry import Registry, built_in
 from exchange.jobs.spec import JobSpec
-from exchange.jobs.testing import ANALYST, BUREAU, LENDER, example_spec
+from exchange.jobs.testing import ANALYST, BUREAU, LENDER, example_spec, read_from
 from exchange.node.duties import Duty, DutyKind, open_duties
 from exchange.node.enforcement import Decision, decide, minimum_cohort
 from ledger.state import State
@@ -39,6 +42,16 @@ def terms(**changes: Any) -> Terms:
     return Terms(**(values | changes))
 
 
+def members(*dids: str) -> State:
+    """A state with these active members."""
+    state = State()
+    for index, did in enumerate(dids):
+        name = did.rpartition(":")[2]
+        row = {"did": did, "name": name, "role": "participant", "status": "active"}
+        state = state.put("members", did, row, index=index)
+    return state
+
+
 def ledger_state(agreed: Terms | None = None, **agreement: Any) -> State:
     policy = to_agreement(agreed or terms(), "agreement-1", LENDER, ANALYST, "lender/loans", NOW)
     row = {
@@ -48,6 +61,7 @@ def ledger_state(agreed: Terms | None = None, **agreement: Any) -> State:
         "asset": "lender/loans",
         "version": 1,
         "policy": policy,
+        "limits": (agreed or terms()).limits(),
         "uses": 0,
         "status": "final",
     }
@@ -55,7 +69,7 @@ def ledger_state(agreed: Terms | None = None, **agreement: Any) -> State:
     loans = {"asset": "lender/loans", "owner": LENDER, "version": 1, "status": "published", "schema": schema}
     people = {"asset": "bureau/people", "owner": BUREAU, "version": 1, "status": "published", "schema": []}
     return (
-        State()
+        members(LENDER, BUREAU, ANALYST)
         .put("assets", "lender/loans", loans, index=1)
         .put("assets", "bureau/people", people, index=2)
         .put("agreements", "agreement-1", row | agreement, index=3)
@@ -100,6 +114,24 @@ def test_a_covered_job_is_permitted_and_spends_the_owners_agreement() -> None:
     assert found.agreements == ("agreement-1",)
 
 
+@pytest.mark.parametrize("out", [ANALYST, BUREAU])
+def test_a_job_with_a_member_that_is_out_is_refused_by_name(out: str) -> None:
+    state = ledger_state()
+    row = {**state.rows("members")[out], "status": "suspended"}
+    found = decision(state=state.put("members", out, row, index=9))
+    assert codes(found) == {"job.member-not-active"}
+    assert row["name"] in found.reasons[0].text
+
+
+def test_a_member_that_is_out_has_no_duties() -> None:
+    spec = JobSpec.from_json(example_spec())
+    state = ledger_state().put("jobs", spec.job, submitted(spec), index=7)
+    assert list(open_duties(state, LENDER)) == [Duty(DutyKind.DECIDE_JOB, spec.job)]
+    for status in ("suspended", "removed"):
+        row = {**state.rows("members")[LENDER], "status": status}
+        assert list(open_duties(state.put("members", LENDER, row, index=9), LENDER)) == []
+
+
 def test_a_swapped_specification_is_refused_whatever_it_asks() -> None:
     spec = JobSpec.from_json(example_spec())
     value = example_spec()
@@ -140,11 +172,15 @@ def test_bytes_that_are_no_specification_are_refused() -> None:
         (lambda s: s["agreements"].pop("lender/loans"), "agreement.missing"),
         (lambda s: s["steps"][1].update(recipients=[BUREAU]), "job.recipient"),
         (lambda s: s["steps"][2]["parties"].update(reader=BUREAU), "job.wrong-party"),
+        (lambda s: s["steps"][1]["parties"].update(measure_holder=ANALYST), "job.spec-invalid"),
         (
-            lambda s: s["steps"][1]["parties"].update(measure_holder=ANALYST),
+            lambda s: [
+                s["steps"][0]["parties"].update(left=ANALYST),
+                s["steps"][1]["parties"].update(measure_holder=ANALYST),
+            ],
             "job.wrong-party",
         ),
-        (lambda s: s["steps"][0]["inputs"]["right"].update(asset="bureau/none"), "asset.unknown"),
+        (lambda s: read_from(s, "bureau/none"), "asset.unknown"),
     ],
 )
 def test_each_clause_that_does_not_hold_is_named(
@@ -164,6 +200,7 @@ def test_each_clause_that_does_not_hold_is_named(
         ({"asset": "lender/other"}, "agreement.asset"),
         ({"version": 2}, "agreement.version"),
         ({"policy": {"surprise": 1}}, "policy.invalid"),
+        ({"limits": {"uses": 9, "expires": "2027-01-01T00:00:00Z"}}, "policy.invalid"),
     ],
 )
 def test_an_agreement_that_does_not_stand_is_named(agreement: dict[str, Any], code: str) -> None:
@@ -188,6 +225,83 @@ def test_a_summary_on_the_ledger_that_differs_from_the_specification_is_refused(
         "job": "job-" + "1" * 26,
     }
     assert "job.spec-mismatch" in codes(decision(**{field: other[field]}))
+
+
+def test_a_policy_that_says_more_than_terms_can_is_decided_on_clause_by_clause() -> None:
+    state = ledger_state()
+    row = dict(state.rows("agreements")["agreement-1"])
+    rules = {
+        "permission": [{"action": "use", "constraint": [{"xone": [_at_most(2), _at_most(5)]}]}],
+        "prohibition": [{"action": "use", "constraint": [_columns("secret")]}],
+    }
+    held = state.put("agreements", "agreement-1", {**row, "policy": row["policy"] | rules}, index=9)
+    assert codes(decision(state=held)) == {"policy.exactly-one"}
+    used = state.put(
+        "agreements", "agreement-1", {**row, "policy": row["policy"] | rules, "uses": 2}, index=9
+    )
+    assert codes(decision(state=used)) == set()
+    spec = JobSpec.from_json(example_spec())
+    started = submitted(spec, starts={LENDER: ["agreement-1"]})
+    assert minimum_cohort(spec, started, held, LENDER) == 0
+
+    def other(value: dict[str, Any]) -> None:
+        value["steps"][1]["inputs"]["measure_holder"]["columns"][0]["name"] = "secret"
+
+    assert "policy.prohibited" in codes(decision(other, used))
+
+
+def _at_most(count: int) -> dict[str, Any]:
+    return {"leftOperand": "count", "operator": "lteq", "rightOperand": count}
+
+
+def _columns(name: str) -> dict[str, Any]:
+    return {"leftOperand": "columns", "operator": "isAnyOf", "rightOperand": [name]}
+
+
+def test_a_policy_that_this_node_does_not_understand_permits_nothing() -> None:
+    row = dict(ledger_state().rows("agreements")["agreement-1"])
+    permission = dict(row["policy"]["permission"][0])
+    unknown = {"leftOperand": "moonPhase", "operator": "eq", "rightOperand": "full"}
+    for extra, code in ((unknown, "policy.unknown-operand"), (_deep(7), None), (_deep(40), "policy.invalid")):
+        policy = {
+            **row["policy"],
+            "permission": [{**permission, "constraint": [*permission["constraint"], extra]}],
+        }
+        found = codes(decision(state=ledger_state(policy=policy)))
+        assert found == ({code} if code else set())
+
+
+def _deep(levels: int) -> dict[str, Any]:
+    inner = _at_most(3)
+    for _ in range(levels):
+        inner = {"and": [inner]}
+    return inner
+
+
+def test_a_policy_of_another_agreement_is_refused() -> None:
+    for field in ("@id", "assigner", "assignee", "target"):
+        row = dict(ledger_state().rows("agreements")["agreement-1"])
+        policy = {**row["policy"], field: "did:key:zOther"}
+        assert codes(decision(state=ledger_state(policy=policy))) == {"policy.invalid"}
+
+
+def test_a_level_of_one_participant_binds_where_that_participant_sees() -> None:
+    state = ledger_state()
+    loans = dict(state.rows("assets")["lender/loans"])
+    for did, refused in ((ANALYST, True), (BUREAU, False)):
+        schema = [
+            {**column, "controls": {did: "ENCRYPTED_ONLY"}} if column["name"] == "default" else column
+            for column in loans["schema"]
+        ]
+        found = decision(state=state.put("assets", "lender/loans", {**loans, "schema": schema}, index=9))
+        assert ("policies.column-control" in codes(found)) is refused, found.reasons
+
+
+def test_a_component_without_a_plan_is_refused() -> None:
+    spec = JobSpec.from_json(example_spec())
+    registry = Registry(replace(component, plan=None) for component in built_in())
+    found = decide(spec.encode(), submitted(spec), ledger_state(), LENDER, registry, NOW)
+    assert codes(found) == {"job.plan-invalid"}
 
 
 def test_every_reason_is_given_at_once() -> None:
@@ -221,11 +335,72 @@ def test_duties_are_those_of_a_party_that_has_not_acted() -> None:
 @pytest.mark.parametrize(("votes", "due"), [(1, False), (2, False), (3, True)])
 def test_a_proposal_is_executed_by_its_proposer_once_a_quorum_approves(votes: int, due: bool) -> None:
     voters = [LENDER, BUREAU, ANALYST]
-    state = State()
-    for index, did in enumerate(voters):
-        state = state.put("members", did, {"did": did, "status": "active"}, index=index)
+    state = members(*voters)
     row = {"proposer": LENDER, "status": "open", "votes": dict.fromkeys(voters[:votes], True)}
     state = state.put("proposals", "proposal-1", row, index=3)
     expected = [Duty(DutyKind.EXECUTE_PROPOSAL, "proposal-1")] if due else []
     assert list(open_duties(state, LENDER)) == expected
     assert list(open_duties(state, BUREAU)) == []
+
+
+def test_a_proposal_whose_proposer_is_out_is_executed_by_one_that_approves() -> None:
+    state = State()
+    for index, did in enumerate([LENDER, BUREAU, ANALYST]):
+        status = "suspended" if did == LENDER else "active"
+        member = {"did": did, "status": status, "role": "participant"}
+        state = state.put("members", did, member, index=index)
+    row = {"proposer": LENDER, "status": "open", "votes": dict.fromkeys((BUREAU, ANALYST), True)}
+    state = state.put("proposals", "proposal-1", row, index=3)
+    duties = {did: list(open_duties(state, did)) for did in (LENDER, BUREAU, ANALYST)}
+    first = min(BUREAU, ANALYST)
+    assert duties.pop(first) == [Duty(DutyKind.EXECUTE_PROPOSAL, "proposal-1")]
+    assert list(duties.values()) == [[], []]
+
+
+def _helped(component: Component) -> tuple[JobSpec, Registry]:
+    """A job in which somebody without data computes as ``helper``."""
+
+    def alter(value: dict[str, Any]) -> None:
+        value["steps"] = value["steps"][:1]
+        value["steps"][0] |= {"component": component.name, "after": []}
+        value["steps"][0]["parties"]["helper"] = HELPER
+
+    value = example_spec()
+    alter(value)
+    return JobSpec.from_json(value), Registry([component])
+
+
+HELPER = "did:key:zHelper"
+
+
+def _component(**changes: Any) -> Component:
+    intersection = built_in().get("psi/ecdh")
+    roles = {**intersection.roles, "helper": None}
+    leaks = dict.fromkeys(roles, ())
+    protocol = replace(intersection.protocol, roles=tuple(roles), leaks=leaks)  # type: ignore[type-var]
+    stated = {"roles": roles, "protocol": protocol, "helpers": frozenset({"helper"})}
+    return replace(intersection, **(stated | changes))
+
+
+def _as_helper(component: Component, **more: Any) -> Decision:
+    spec, registry = _helped(component)
+    state = members(LENDER, BUREAU, ANALYST, HELPER)
+    for asset, owner in (("lender/loans", LENDER), ("bureau/people", BUREAU)):
+        state = state.put("assets", asset, {"owner": owner}, index=9)
+    return decide(spec.encode(), submitted(spec), state, HELPER, registry, NOW, **more)
+
+
+def test_a_member_without_data_computes_for_others_if_it_wants_to() -> None:
+    assert _as_helper(_component()) == Decision((), ())
+    assert codes(_as_helper(_component(), computes_for_members=False)) == {"job.not-computing"}
+
+
+def test_only_a_helper_takes_part_without_data() -> None:
+    assert codes(_as_helper(_component(helpers=frozenset()))) == {"job.wrong-party"}
+
+
+def test_a_node_without_the_engine_refuses_with_the_line_that_installs_it() -> None:
+    absent = Engine("swift", "no-such-distribution", "pip install '.[swift]'")
+    found = _as_helper(_component(engine=absent))
+    assert codes(found) == {"engine.absent"}
+    assert "pip install '.[swift]'" in found.reasons[0].text

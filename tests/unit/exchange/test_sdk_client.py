@@ -39,7 +39,7 @@ def test_each_route_is_called_with_its_roles_token() -> None:
         node.approve("n", "r")
         node.submit({})
         node.compare()
-        node.propose({})
+        node.propose([])
     assert seen == [
         ("GET", "/v1/node", None),
         ("POST", "/v1/assets", "Bearer steward-token"),
@@ -72,10 +72,12 @@ def test_entries_are_read_page_by_page() -> None:
     asked: list[int] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        after = int(request.url.params.get("after", -1))
+        after = int(request.url.params.get("cursor", -1))
         asked.append(after)
-        limit = int(request.url.params["limit"])
-        return httpx.Response(200, json={"entries": [row for row in rows if row["index"] > after][:limit]})
+        assert request.url.params["asset"] == "lender/loans"
+        page = [row for row in rows if row["index"] > after][: int(request.url.params["limit"])]
+        following = page[-1]["index"] if page and page[-1] != rows[-1] else None
+        return httpx.Response(200, json={"entries": page, "cursor": following})
 
     with client(answer) as node:
         assert list(node.entries(asset="lender/loans")) == rows
@@ -165,3 +167,12 @@ def test_a_wrong_port_names_the_address(tmp_path: Path) -> None:
         pytest.raises(NodeUnreachable, match=r"127\.0\.0\.1:9"),
     ):
         node.node()
+
+
+def test_no_call_hides_another() -> None:
+    owners: dict[str, list[str]] = {}
+    for part in NodeClient.__mro__[:-1]:
+        for name in vars(part):
+            if not name.startswith("__"):
+                owners.setdefault(name, []).append(part.__name__)
+    assert {name: parts for name, parts in owners.items() if len(parts) > 1} == {}

@@ -166,6 +166,29 @@ def test_body_refuses_what_is_not_one_json_object(raw: bytes, field: str) -> Non
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (rb'{"name": "x\ud800"}', "body.name"),
+        (rb'{"extra": [{"a": ["\uDFFF"]}]}', "body.extra[0].a[0]"),
+        (rb'{"x\udc00": 1}', "body"),
+    ],
+)
+def test_half_a_character_is_refused_where_it_stands(raw: bytes, field: str) -> None:
+    with (
+        Flask("t").test_request_context("/", method="POST", data=raw),
+        pytest.raises(InvalidRequest, match="half of a surrogate pair") as caught,
+    ):
+        fields.body(Publish)
+    assert caught.value.field == field
+
+
+def test_a_whole_pair_is_a_character() -> None:
+    raw = json.dumps(GOOD | {"extra": "\U0001f4a1"}).encode()
+    with Flask("t").test_request_context("/", method="POST", data=raw):
+        assert fields.body(Publish).extra == "\U0001f4a1"
+
+
 def test_body_reads_json() -> None:
     with Flask("t").test_request_context("/", method="POST", data=json.dumps(GOOD)):
         assert fields.body(Publish).name == "loans"

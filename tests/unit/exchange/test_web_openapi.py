@@ -71,8 +71,6 @@ def test_the_document_comes_from_routes_and_descriptions(client: FlaskClient) ->
     found = client.get("/openapi.json").get_json()
     assert found["openapi"] == "3.1.0"
     assert set(found["paths"]) == {
-        "/",
-        "/docs",
         "/openapi.json",
         "/v1/search",
         "/v1/proposals/{proposal}/votes",

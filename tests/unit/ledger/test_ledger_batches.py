@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ledger import canonical
-from ledger.batches import EMPTY_HEAD, Batch, Head, seal_batch, split_batches, verify_batch
+from ledger.batches import EMPTY_HEAD, Batch, Head, read_seal, seal_batch, split_batches, verify_batch
 from ledger.entries import Draft, Entry
 from ledger.errors import InvalidBatch, SealAhead
 from ledger.testing import NET, START, draft_entry, make_genesis, make_hub, make_member
@@ -137,3 +137,10 @@ def test_only_the_hub_seals() -> None:
 def test_the_first_batch_is_the_genesis_alone() -> None:
     differs("batch", 0, lambda: sealed(EMPTY_HEAD, update()))
     differs("batch", 0, lambda: sealed(EMPTY_HEAD, GENESIS, update()))
+
+
+@pytest.mark.parametrize("refused", [[[3]], [["3", "entry.expired"]], [[3, 4]], [{}], [[3, "x", "y"]], ["x"]])
+def test_a_refusal_in_a_seal_is_an_index_and_a_code(refused: list[object]) -> None:
+    seal = Entry.parse(resealed(refused=refused)[-1])
+    differs("seal", 5, lambda: read_seal(seal, 5))
+    assert read_seal(SECOND.seal, 5) == SECOND.seal.body

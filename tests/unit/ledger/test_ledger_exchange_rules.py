@@ -77,6 +77,20 @@ class Exchange(Stage):
         }
         return self.act(name, "negotiation.request", {**body, **changes})
 
+    def offer(
+        self, number: int = 1, name: str = "lender", consumer: str = "analyst", **changes: Any
+    ) -> Entry:
+        body = {
+            "negotiation": ident("negotiation", number),
+            "asset": LOANS,
+            "version": 1,
+            "consumer": self.did(consumer),
+            "offer": {},
+            "limits": {"uses": 2, "expires": EXPIRES},
+            "round": 1,
+        }
+        return self.act(name, "negotiation.offer", {**body, **changes})
+
     def agree(self, number: int = 1, name: str = "lender", **changes: Any) -> Entry:
         agreement = {
             "id": ident("agreement", number),
@@ -139,6 +153,7 @@ class Exchange(Stage):
             "inputs": [{"asset": LOANS, "version": 1, "root": HEX}],
             "params": HEX,
             "code": HEX,
+            "engine": "parley 0.1.0",
             "output": HEX,
             "bytes_sent": 1,
             "bytes_received": 2,
@@ -182,6 +197,48 @@ def test_versions_of_an_asset_follow_each_other(exchange: Exchange) -> None:
     exchange.publish(version=3)
     row = exchange.row("assets", LOANS)
     assert (row["status"], row["version"], row["owner"]) == ("published", 3, exchange.did("lender"))
+
+
+QUALITY = {
+    "report": HEX,
+    "completeness": 900_000,
+    "validity": 800_000,
+    "uniqueness": 999_999,
+    "value": 719_999,
+}
+
+
+def test_the_value_of_an_asset_is_the_product_of_its_quality(exchange: Exchange) -> None:
+    exchange.publish(quality=QUALITY, review=HEX)
+    assert exchange.row("assets", LOANS)["quality"] == QUALITY
+    for value in (719_998, 720_000, 1_000_000):
+        wrong = QUALITY | {"value": value}
+        refused("asset.wrong-value", lambda wrong=wrong: exchange.publish(version=2, quality=wrong))
+    for changed in ({"validity": 1_000_001}, {"validity": -1}, {"report": "x"}, {"odd": 1}):
+        odd = QUALITY | changed
+        refused("entry.malformed-body", lambda odd=odd: exchange.publish(version=2, quality=odd))
+
+
+TWIN = {"asset": LOANS, "version": 1, "digest": HEX, "rows": 5, "bytes": 900, "epsilon_micro": 1_000_000}
+
+
+def test_a_twin_stands_for_the_version_that_is_published(exchange: Exchange) -> None:
+    refused("asset.unknown", lambda: exchange.act("lender", "asset.twin", TWIN))
+    exchange.publish()
+    refused("entry.not-permitted", lambda: exchange.act("bureau", "asset.twin", TWIN))
+    later = TWIN | {"version": 2}
+    refused("asset.version-not-current", lambda: exchange.act("lender", "asset.twin", later))
+    exchange.act("lender", "asset.twin", TWIN)
+    stated = {name: TWIN[name] for name in ("digest", "rows", "bytes", "epsilon_micro")}
+    assert exchange.row("assets", LOANS)["twin"] == stated
+    exchange.act("lender", "asset.twin", TWIN | {"rows": 6})
+    assert exchange.row("assets", LOANS)["twin"]["rows"] == 6
+    exchange.publish(version=2)
+    assert "twin" not in exchange.row("assets", LOANS)
+    exchange.act("lender", "asset.withdraw", {"asset": LOANS, "reason": "old"})
+    refused("asset.withdrawn", lambda: exchange.act("lender", "asset.twin", later))
+    odd = TWIN | {"rows": 0}
+    refused("entry.malformed-body", lambda: exchange.act("lender", "asset.twin", odd))
 
 
 def test_an_asset_belongs_to_its_owner(exchange: Exchange) -> None:
@@ -304,8 +361,88 @@ def test_terminating_keeps_the_reason(exchange: Exchange) -> None:
     refused("negotiation.illegal-transition", exchange.agree)
 
 
+def test_offers_and_requests_answer_each_other_until_one_is_accepted(exchange: Exchange) -> None:
+    exchange.publish()
+    exchange.request()
+    exchange.offer(round=2)
+    row = exchange.row("negotiations", ident("negotiation"))
+    assert (row["state"], row["round"], row["limits"]["uses"]) == ("OFFERED", 2, 2)
+    exchange.request(round=3, limits={"uses": 9, "expires": EXPIRES})
+    exchange.offer(round=4, limits={"uses": 1, "expires": EXPIRES})
+    exchange.step("accept", round=4)
+    assert exchange.row("negotiations", ident("negotiation"))["state"] == "ACCEPTED"
+    limits = {"uses": 2, "expires": EXPIRES}
+    refused("agreement.exceeds-request", lambda: exchange.agree(limits=limits))
+    exchange.agree(limits={"uses": 1, "expires": EXPIRES})
+    exchange.step("verify")
+    exchange.step("finalize", name="lender")
+    row = exchange.row("agreements", ident("agreement"))
+    assert (row["consumer"], row["provider"]) == (exchange.did("analyst"), exchange.did("lender"))
+    assert row["limits"] == {"uses": 1, "expires": EXPIRES}
+
+
+def test_a_provider_offers_unasked(exchange: Exchange) -> None:
+    exchange.publish()
+    body = {
+        "negotiation": ident("negotiation"),
+        "asset": LOANS,
+        "version": 1,
+        "consumer": "did:key:zStranger",
+        "offer": {},
+        "limits": {"uses": 1, "expires": EXPIRES},
+        "round": 1,
+    }
+    refused("negotiation.unknown-consumer", lambda: exchange.act("lender", "negotiation.offer", body))
+    refused("negotiation.own-asset", lambda: exchange.offer(consumer="lender"))
+    refused("negotiation.wrong-provider", lambda: exchange.offer(name="bureau"))
+    refused("negotiation.wrong-round", lambda: exchange.offer(round=2))
+    exchange.offer()
+    refused("negotiation.illegal-transition", exchange.agree)
+    refused("negotiation.illegal-transition", lambda: exchange.offer(round=2))
+    exchange.step("accept", round=1)
+    refused("negotiation.illegal-transition", lambda: exchange.step("terminate", reason="late"))
+    exchange.agree(limits={"uses": 2, "expires": EXPIRES})
+
+
+def test_an_answer_to_another_round_than_the_last_is_refused(exchange: Exchange) -> None:
+    exchange.publish()
+    exchange.request()
+    refused("negotiation.exists", exchange.request)
+    refused("negotiation.wrong-round", lambda: exchange.offer(round=3))
+    exchange.offer(round=2)
+    refused("negotiation.wrong-round", lambda: exchange.step("accept", round=1))
+    refused("negotiation.wrong-round", lambda: exchange.request(round=2))
+    exchange.request(round=3)
+    exchange.offer(round=4)
+    refused("negotiation.wrong-round", lambda: exchange.step("accept", round=2))
+    assert exchange.row("negotiations", ident("negotiation"))["state"] == "OFFERED"
+
+
+def test_of_two_counter_offers_to_one_request_the_first_counts(exchange: Exchange) -> None:
+    exchange.publish()
+    exchange.request()
+    exchange.offer(round=2, limits={"uses": 1, "expires": EXPIRES})
+    refused("negotiation.illegal-transition", lambda: exchange.offer(round=2))
+    assert exchange.row("negotiations", ident("negotiation"))["limits"]["uses"] == 1
+
+
+def test_a_counter_offer_keeps_asset_and_sides(exchange: Exchange) -> None:
+    exchange.publish()
+    exchange.publish(asset="lender/cards")
+    exchange.request()
+    refused("negotiation.wrong-asset", lambda: exchange.offer(round=2, asset="lender/cards"))
+    refused("negotiation.wrong-consumer", lambda: exchange.offer(round=2, consumer="bureau"))
+    expired = {"uses": 1, "expires": format_time(START)}
+    refused("agreement.expired", lambda: exchange.offer(round=2, limits=expired))
+    exchange.publish(version=2)
+    refused("asset.version-not-current", lambda: exchange.offer(round=2))
+    exchange.offer(round=2, version=2)
+    refused("entry.not-permitted", lambda: exchange.request(name="bureau", round=3, version=2))
+    assert exchange.row("negotiations", ident("negotiation"))["version"] == 2
+
+
 def test_every_pair_outside_the_negotiation_table_is_refused() -> None:
-    for state, event, role in product(NegotiationState, NegotiationEvent, Role):
+    for state, event, role in product((None, *NegotiationState), NegotiationEvent, Role):
         if (state, event, role) in negotiation.TRANSITIONS:
             assert negotiation.next_state(state, event, role) == negotiation.TRANSITIONS[state, event, role]
         else:
@@ -378,6 +515,19 @@ def test_starts_that_are_refused(exchange: Exchange) -> None:
     exchange.submit(2, agreements=both)
     refused("job.agreements-missing", lambda: exchange.start("lender", 1, number=2))
     exchange.start("lender", 1, 3, number=2)
+
+
+def test_a_party_that_only_computes_starts_with_no_agreement(exchange: Exchange) -> None:
+    exchange.agreed(1, "lender", LOANS)
+    exchange.submit(agreements=[ident("agreement", 1)])
+    exchange.start("lender", 1)
+    assert exchange.row("jobs", ident("job"))["state"] == "SUBMITTED"
+    refused("job.no-agreement", lambda: exchange.start("analyst"))
+    refused("job.no-agreement", lambda: exchange.start("regulator"))
+    exchange.start("bureau")
+    row = exchange.row("jobs", ident("job"))
+    assert (row["state"], row["starts"][exchange.did("bureau")]) == ("RUNNING", [])
+    refused("job.already-started", lambda: exchange.start("bureau"))
 
 
 def test_an_agreement_is_for_its_consumer(exchange: Exchange) -> None:
@@ -497,6 +647,23 @@ def test_any_party_can_fail_a_job(exchange: Exchange) -> None:
     assert exchange.row("jobs", ident("job"))["failure"]["party"] == exchange.did("bureau")
     again = {**body, "step": None}
     refused("job.illegal-transition", lambda: exchange.act("bureau", "job.fail", again))
+
+
+def test_a_column_may_have_levels_of_single_participants(exchange: Exchange) -> None:
+    column = {"name": "id", "type": "string", "role": "identifier", "sensitivity": 3, "control": "AFTER_JOIN"}
+    did = exchange.did("analyst")
+    exchange.publish(schema=[{**column, "controls": {did: "ENCRYPTED_ONLY"}}])
+    assert exchange.row("assets", LOANS)["schema"][0]["controls"] == {did: "ENCRYPTED_ONLY"}
+    for wrong in (
+        {},
+        {"analyst": "PLAINTEXT"},
+        {did: 1},
+        {did: ""},
+        [did],
+        {f"did:key:z{i}": "A" for i in range(65)},
+    ):
+        odd = [{**column, "controls": wrong}]
+        refused("entry.malformed-body", lambda odd=odd: exchange.publish(version=2, schema=odd))
 
 
 @pytest.mark.parametrize("kind", sorted(RULES))

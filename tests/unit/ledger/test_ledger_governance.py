@@ -189,6 +189,8 @@ def test_a_member_is_admitted_by_quorum_and_counts_after_its_acknowledgement(sta
     refused("proposal.no-quorum", lambda: stage.act("lender", "gov.execute", execute))
     stage.act("bureau", "gov.vote", {"proposal": proposal, "approve": True})
     stage.act("regulator", "gov.execute", execute)
+    assert newbank.did not in stage.state.rows("members")
+    stage.settle()
     assert stage.state.rows("members")[newbank.did]["status"] == "admitted"
     assert electorate(stage.state).quorum == 3
     refused("proposal.closed", lambda: stage.act("lender", "gov.execute", execute))

@@ -88,7 +88,7 @@ def opened(log: Log, known: tuple[int, int] = (0, 0)) -> tuple[checkpoints.Check
 
 
 def cosign(log: Log, member: Member, size: int | None = None) -> None:
-    raw = log.checkpoint() if size is None else log._note(size).encode()
+    raw = log.checkpoint() if size is None else log.checkpoint_of(size)
     note = Note.parse(raw)
     line = checkpoints.cosign(note.text, f"{NET}/{member.name}", member.cosign, 1)
     log.add_cosignature(checkpoints.Checkpoint.parse(note.text).size, line.encode())

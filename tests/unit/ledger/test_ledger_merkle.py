@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from ledger import merkle
-from ledger.errors import InvalidConsistencyProof, InvalidInclusionProof
+from ledger.errors import InvalidConsistencyProof, InvalidInclusionProof, StoreCorrupt
 
 SIZE = 64
 LEAVES = [merkle.leaf_hash(bytes([i])) for i in range(SIZE)]
@@ -107,3 +107,48 @@ def test_sizes_beyond_the_tree_are_refused(tree: merkle.Tree) -> None:
         tree.consistency_proof(9, 8)
     with pytest.raises(ValueError, match="leaf hash of 32 bytes"):
         merkle.Tree([b"short"])
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 700, 1024])
+def test_a_tree_that_reads_leaves_back_is_the_same_tree(size: int) -> None:
+    leaves = [merkle.leaf_hash(str(number).encode()) for number in range(size)]
+    whole = merkle.Tree(leaves)
+    lean = merkle.Tree(leaves, leaves=lambda start, stop: leaves[start:stop])
+    assert sum(len(level) for level in lean._levels[:8]) < 512
+    assert (len(lean), lean.root()) == (size, whole.root())
+    for prefix in {1, 2, 3, 250, 256, 300, 511, 512, 513, size} & set(range(1, size + 1)):
+        assert lean.root(prefix) == whole.root(prefix)
+        assert lean.consistency_proof(prefix) == whole.consistency_proof(prefix)
+        for index in {0, prefix // 2, prefix - 1}:
+            assert lean.inclusion_proof(index, prefix) == whole.inclusion_proof(index, prefix)
+            assert lean.leaf(index) == leaves[index]
+    for height in range(11):
+        count = size >> height
+        assert lean.nodes(height, 0, count) == whole.nodes(height, 0, count)
+        with pytest.raises(ValueError, match="nodes at height"):
+            lean.nodes(height, 0, count + 1)
+
+
+def test_a_copy_grows_apart() -> None:
+    leaves = [merkle.leaf_hash(str(number).encode()) for number in range(600)]
+    tree = merkle.Tree(leaves[:500], leaves=lambda start, stop: leaves[start:stop])
+    root = tree.root()
+    twin = tree.copy()
+    twin.extend(leaves[500:])
+    assert (len(tree), tree.root()) == (500, root)
+    assert twin.root() == merkle.Tree(leaves).root()
+
+
+def test_leaves_that_were_altered_meanwhile_are_not_proved() -> None:
+    leaves = [merkle.leaf_hash(str(number).encode()) for number in range(600)]
+    tree = merkle.Tree(leaves, leaves=lambda start, stop: [bytes(32), *leaves[start + 1 : stop]])
+    with pytest.raises(StoreCorrupt, match="tile 0"):
+        tree.inclusion_proof(3)
+
+
+def test_many_tiles_read_back_do_not_stay() -> None:
+    leaves = [merkle.leaf_hash(str(number).encode()) for number in range(256 * 70)]
+    tree = merkle.Tree(leaves, leaves=lambda start, stop: leaves[start:stop])
+    for tile in range(70):
+        assert tree.leaf(256 * tile) == leaves[256 * tile]
+    assert len(tree._tiles) <= 64

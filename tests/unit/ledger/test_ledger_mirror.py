@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from ledger import mirror as mirrors
 from ledger.checkpoints import Checkpoint
 from ledger.entries import Entry
 from ledger.errors import MalformedNote, NotFinal, Refusal, SealAhead, StoreCorrupt, UnverifiedNote
+from ledger.fsck import check
 from ledger.keys import SigningKey
 from ledger.log import Log
 from ledger.membership import electorate
 from ledger.mirror import Mirror
 from ledger.notes import Note, NoteSignature
+from ledger.search import Query
 from ledger.store import StoredHead
 from ledger.tables import State
 from ledger.testing import (
@@ -171,13 +174,15 @@ def test_search_answers_from_final_entries_only(exchange: Consortium) -> None:
     second = update(exchange, "bureau")
     lender = exchange.mirrors["lender"]
     lender.sync()
-    found = lender.search(type="member.update")
-    assert [record.txid for record in found] == [first]
+    found = lender.search(Query(("member.update",)))
+    assert [record.txid for record in found.records] == [first]
     exchange.settle()
     did = exchange.members["bureau"].did
-    assert [record.txid for record in lender.search(subjects=[did], after=0)] == [second]
-    assert [record.txid for record in lender.search(actor=did)] == [second]
-    assert lender.search(after=3, limit=1)[0].txid == second
+    concerned = Query(concerning=(did,))
+    assert [record.txid for record in lender.search(concerned, cursor=0).records] == [second]
+    assert [record.txid for record in lender.found(concerned)][1:] == [second]
+    assert [record.txid for record in lender.search(Query(actor=did)).records] == [second]
+    assert lender.search(cursor=3, limit=1).records[0].txid == second
 
 
 def test_comparing_an_honest_log_shows_nothing(exchange: Consortium) -> None:
@@ -270,3 +275,57 @@ def test_the_stored_head_is_the_cosigned_one(exchange: Consortium) -> None:
     lender.sync()
     checkpoint = Checkpoint.parse(Note.parse(exchange.log.checkpoint()).text)
     assert lender.store.head() == StoredHead(checkpoint.size, checkpoint.root.hex())
+
+
+def test_a_member_that_was_away_catches_up_in_steps(
+    exchange: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "_STEP", 4)
+    for number in range(9):
+        exchange.act("lender", "member.update", {"endpoint": f"h{number}:1"})
+    store = exchange.new_store()
+    late = exchange.new_mirror("bureau", store=store)
+    late.sync()
+    assert late.size == exchange.log.size
+    assert late.state.root() == exchange.log.state.root()
+    assert list(dict(store.checkpoints())) == [4, 8, 12, 16, 20]
+    assert list(store.cosigned_sizes()) == [20]
+    assert check(store, exchange.genesis) == []
+
+
+def test_a_wrong_checkpoint_on_the_way_is_refused(
+    exchange: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirrors, "_STEP", 4)
+
+    class Liar(InMemorySource):
+        def checkpoint_of(self, size: int) -> bytes:
+            return super().checkpoint_of(size + 2)
+
+    for number in range(9):
+        exchange.act("lender", "member.update", {"endpoint": f"h{number}:1"})
+    late = exchange.new_mirror("bureau", source=Liar(exchange.log))
+    with pytest.raises(MalformedNote, match="checkpoint of size 4"):
+        late.sync()
+    assert late.size == 0
+
+
+def test_a_log_that_grows_fast_is_looked_at_less_often(
+    exchange: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(mirrors.time, "sleep", slept.append)
+    raws = [exchange.entry("lender", "member.update", {"endpoint": f"h{number}:1"}) for number in range(200)]
+    mirror = exchange.mirrors["lender"]
+    mirror.sync()
+
+    class Growing(InMemorySource):
+        def checkpoint(self, *, known: tuple[int, int] = (0, 0), wait_s: float = 0.0) -> bytes:
+            if raws and known[0] == exchange.log.size:
+                exchange.log.submit_many([raws.pop() for _ in range(min(len(raws), 140))])
+            return super().checkpoint(known=known, wait_s=wait_s)
+
+    fast = exchange.new_mirror("bureau", source=Growing(exchange.log))
+    fast.sync()
+    assert not raws
+    assert slept == [0.2]

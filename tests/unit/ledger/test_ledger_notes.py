@@ -5,7 +5,7 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ledger import checkpoints, merkle, notes, proofs, tiles
+from ledger import checkpoints, merkle, notes, proofs, tiles, trust
 from ledger.checkpoints import Checkpoint
 from ledger.errors import MalformedKey, MalformedNote, UnverifiedNote
 from ledger.keys import SigningKey
@@ -44,7 +44,9 @@ def test_a_checkpoint_needs_the_log_key_and_its_own_origin() -> None:
         "example.org/log\n-7\n" + "A" * 43 + "=\n",
         "example.org/log\n7\nAAAA\n",
         "example.org/log\n7\n!!!!\n",
-        "example.org/log\n7\n" + "A" * 43 + "=\nextension\n",
+        "example.org/log\n7\n" + "A" * 43 + "=\n\n",
+        "example.org/log\n7\n" + "A" * 43 + "=\nextension",
+        "example.org/log\n9223372036854775808\n" + "A" * 43 + "=\n",
         "\n7\n" + "A" * 43 + "=\n",
         "example.org/log\n7\n",
     ],
@@ -52,6 +54,34 @@ def test_a_checkpoint_needs_the_log_key_and_its_own_origin() -> None:
 def test_other_checkpoint_texts_are_refused(text: str) -> None:
     with pytest.raises(MalformedNote):
         Checkpoint.parse(text)
+
+
+def test_extension_lines_are_read_and_not_taken_from_our_own_log() -> None:
+    text = CHECKPOINT.encode() + "one\nsecond line\n"
+    assert Checkpoint.parse(text).extensions == ("one", "second line")
+    assert Checkpoint.parse(text).encode() == text
+    with pytest.raises(MalformedNote, match="extension lines, got 2"):
+        checkpoints.open_checkpoint(signed(text).encode(), LOG)
+
+
+def test_lines_by_unknown_keys_of_any_name_are_ignored() -> None:
+    strange = [NoteSignature("日志/é", b"\xff" * 4, b"x"), NoteSignature("a\u200bb", bytes(4), bytes(5000))]
+    note = Note.parse(signed().with_signature(strange[0]).with_signature(strange[1]).encode())
+    assert note.signatures[1:] == tuple(strange)
+    assert checkpoints.open_checkpoint(note.encode(), LOG)[0] == CHECKPOINT
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\u00a0b", "a\u3000b", "a+b", "a\u2028b", "é" * 128, "\ud800"])
+def test_key_names_have_no_spaces_and_no_plus(name: str) -> None:
+    with pytest.raises(MalformedKey, match="key name"):
+        notes.check_key_name(name)
+    assert notes.check_key_name("é" * 127) == "é" * 127
+
+
+def test_a_time_beyond_63_bits_is_no_cosignature() -> None:
+    line = checkpoints.cosign(CHECKPOINT.encode(), MEMBER.name, MEMBER_KEY, 1 << 63)
+    with pytest.raises(UnverifiedNote, match="a time of at most"):
+        checkpoints.verify_cosignature(CHECKPOINT.encode(), line, MEMBER)
 
 
 def test_a_cosignature_binds_time_and_text() -> None:
@@ -81,6 +111,11 @@ def test_cosigners_ignores_strangers_and_refuses_forgeries() -> None:
     forged = NoteSignature(line.name, line.key_id, bytes(72))
     with pytest.raises(UnverifiedNote):
         checkpoints.cosigners(note.with_signature(line).with_signature(forged), [MEMBER])
+
+
+def test_a_key_that_signed_twice_is_one_signer() -> None:
+    note = signed().with_signature(*signed().signatures)
+    assert notes.verify(note, [LOG, LOG]) == (LOG,)
 
 
 def test_a_known_key_with_a_bad_signature_spoils_the_note() -> None:
@@ -131,8 +166,9 @@ def test_other_notes_are_refused(raw: bytes) -> None:
 
 def test_proof_files_round_trip() -> None:
     for path in ((), (bytes(32), bytes([9] * 32))):
-        proof = proofs.Proof(3, path, signed().encode())
-        assert proofs.Proof.parse(proof.encode()) == proof
+        for extra in (None, b"\x00context"):
+            proof = proofs.Proof(3, path, signed().encode(), extra)
+            assert proofs.Proof.parse(proof.encode()) == proof
 
 
 @pytest.mark.parametrize(
@@ -146,6 +182,11 @@ def test_proof_files_round_trip() -> None:
         b"c2sp.org/tlog-proof@v1\nindex 3\n%%%%\n\n",
         b"c2sp.org/tlog-proof@v1\nindex 3\n" + (b"A" * 42 + b"B=\n") + b"\n",
         b"c2sp.org/tlog-proof@v1\nindex 3\n" + (b"A" * 43 + b"=\n") * 64 + b"\n",
+        b"c2sp.org/tlog-proof@v1\nextra AAAA\n\n",
+        b"c2sp.org/tlog-proof@v1\nextra \nindex 3\n\n",
+        b"c2sp.org/tlog-proof@v1\nextra AAB=\nindex 3\n\n",
+        b"c2sp.org/tlog-proof@v1\nindex 3\nextra AAAA\n\n",
+        b"c2sp.org/tlog-proof@v1\nindex 9223372036854775808\n\n",
         b"\xff\n\n",
     ],
 )
@@ -156,7 +197,7 @@ def test_other_proof_files_are_refused(data: bytes) -> None:
 
 def test_policy_files_name_log_witnesses_and_quorum() -> None:
     other = Vkey("net/bureau", notes.COSIGNATURE_V1, LOG_KEY.public)
-    assert proofs.encode_policy(LOG, [MEMBER, other], 2).decode().splitlines() == [
+    assert trust.encode_policy(LOG, [MEMBER, other], 2).decode().splitlines() == [
         f"log {LOG.encode()}",
         f"witness net/bureau {other.encode()}",
         f"witness net/lender {MEMBER.encode()}",

@@ -1,5 +1,7 @@
 """The replicated state: immutability, order, and its root."""
 
+import pytest
+
 from ledger.merkle import EMPTY_ROOT
 from ledger.tables import State, Table, combine_table_roots
 
@@ -55,3 +57,14 @@ def test_tables_are_mappings_in_key_order() -> None:
     assert "asset-99" not in table
     assert State().rows("assets").get("x") is None
     assert State().root() == EMPTY_ROOT
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 100, 1000])
+def test_a_table_built_at_once_is_the_one_built_row_by_row(count: int) -> None:
+    rows = {f"key-{number}": {"value": number} for number in range(count)}
+    one_by_one = Table()
+    for key, row in rows.items():
+        one_by_one = one_by_one.put(key, row)
+    at_once = Table.of(rows)
+    assert (at_once.root, len(at_once), dict(at_once)) == (one_by_one.root, count, rows)
+    assert at_once.put("another", {}).root == one_by_one.put("another", {}).root

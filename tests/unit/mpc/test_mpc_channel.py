@@ -177,7 +177,7 @@ def test_an_error_inside_a_run_is_told_to_the_peer_by_code() -> None:
 def test_a_rank_without_a_role_is_refused() -> None:
     first, _ = channel_pair()
     first.rank = 2
-    with pytest.raises(InvalidInput, match="ranks 0 to 1, got 2"), protocol_run(first, SPEC):
+    with pytest.raises(InvalidInput, match="ranks 0 and 1, got 2"), protocol_run(first, SPEC):
         pass
 
 

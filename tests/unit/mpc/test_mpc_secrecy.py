@@ -11,7 +11,7 @@ import pytest
 
 from mpc.errors import SecretNotSerialisable
 from mpc.ot.iknp import ReceiverKeys, ReceiverRows, SenderKeys
-from mpc.psi.ecdh import Intersection
+from mpc.psi.ecdh import Matches
 from mpc.randomness import SystemRandomness, random_permutation
 from mpc.secrecy import SecretBytes, SecretScalar, SecretSeeds
 from mpc.stats.shares import GroupShares
@@ -29,7 +29,7 @@ SECRETS = [
     ReceiverKeys(SecretSeeds(CANARY), SecretSeeds(CANARY), CANARY),
     ReceiverRows(np.frombuffer(CANARY, dtype=np.uint8), np.frombuffer(CANARY, dtype=np.uint8)),
     GroupShares(np.array([3]), np.array([[NUMBER]], dtype=np.uint64)),
-    Intersection(np.array([NUMBER]), 3),
+    Matches(np.array([NUMBER]), 3, np.array([NUMBER]), 1),
 ]
 
 

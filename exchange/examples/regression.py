@@ -1,0 +1,206 @@
+"""Regression over columns of two owners: coefficients, scores, and how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from exchange.examples.stage import ANALYST, MIN_COHORT, REGULATOR, Stage, step
+from federated import metrics
+
+__all__ = ["evaluated", "linear", "logistic", "own_part", "scored"]
+
+_PEOPLE, _ALONE = 400, 40
+_SPLIT: Final = {"coefficients": "split"}
+_COLUMNS = {
+    "lender": {
+        "person": ("identifier", "AFTER_JOIN"),
+        "late": ("label", "AFTER_AGGREGATE"),
+        "spent": ("label", "AFTER_AGGREGATE"),
+        "debt": ("feature", "AFTER_AGGREGATE"),
+    },
+    "utility": {
+        "person": ("identifier", "AFTER_JOIN"),
+        "income": ("feature", "AFTER_AGGREGATE"),
+        "age": ("feature", "AFTER_AGGREGATE"),
+    },
+}
+
+
+def logistic(stage: Stage) -> tuple[object, object]:
+    """Which columns of two owners go with late payment? The analyst reads all coefficients."""
+    return _coefficients(stage, "logistic", "late"), _named(_logistic(*_pooled("late")))
+
+
+def linear(stage: Stage) -> tuple[object, object]:
+    """The same for an amount: standardised, as the columns are."""
+    x, label = _pooled("spent")
+    weights = np.linalg.lstsq(x.T, (label - label.mean()) / label.std(), rcond=None)[0]
+    return _coefficients(stage, "linear", "spent"), _named(weights)
+
+
+def own_part(stage: Stage) -> tuple[object, object]:
+    """The lender asks, and learns the intercept and the coefficients of its own columns alone."""
+    answer = _trained(stage, "lender", "logistic", "late", _SPLIT, "model/part")
+    got = [["(intercept)", float(answer["facts"]["intercept"])]]
+    got += [[row[0], float(row[1])] for row in answer["rows"]]
+    return got, _named(_logistic(*_pooled("late")))[:2]
+
+
+def evaluated(stage: Stage) -> tuple[object, object]:
+    """How well do columns of two owners tell late payment? Nobody sees a row scored."""
+    made = _Model.of(stage, ANALYST, "logistic", "late", _SPLIT, "model/score", "model/evaluate")
+    asking = stage.did(ANALYST)
+    computing = made.steps[1]["parties"]
+    evaluating = step(
+        "evaluate",
+        "model/evaluate",
+        computing,
+        inputs=made.inputs,
+        after=["score"],
+        params={"label": "late", "min_cohort": 20},
+        recipients=[asking],
+    )
+    reading = step("read", "report/evaluation", {"reader": asking}, after=["evaluate"])
+    steps = (*made.steps, _scoring(made, "shared"), evaluating, reading)
+    facts = stage.run("Evaluation", made.agreements, *steps)["facts"]
+    x, label = _pooled("late")
+    fitted = _logistic(x, label) @ x
+    expected = (metrics.auc(fitted, label), metrics.ks(fitted, label))
+    return [float(facts[name]) for name in ("auc", "ks")], list(expected)
+
+
+def scored(stage: Stage) -> tuple[object, object]:
+    """How likely is each customer of the lender to pay late? The utility lets it learn the scores."""
+    made = _Model.of(stage, "lender", "logistic", "late", _SPLIT, "model/score", level="AS_JOIN_PAYLOAD")
+    steps = (*made.steps, _scoring(made, "owner-1"))
+    answer = stage.run("Scores", made.agreements, *steps, asker="lender")
+    x, label = _pooled("late")
+    chances = 1 / (1 + np.exp(-_logistic(x, label) @ x))
+    return sorted(float(score) for _, score in answer["rows"]), sorted(chances.tolist())
+
+
+def _scoring(made: _Model, scores: str) -> dict[str, Any]:
+    owners = {role: made.steps[1]["parties"][role] for role in made.inputs}
+    return step(
+        "score",
+        "model/score",
+        owners,
+        inputs=made.inputs,
+        after=["match", "train"],
+        params={"scores": scores, "min_cohort": 20},
+        recipients=[owners["owner-1"]] if scores == "owner-1" else [],
+    )
+
+
+def _coefficients(stage: Stage, family: str, label: str) -> list[list[object]]:
+    params = {"coefficients": "recipients"}
+    answer = _trained(stage, ANALYST, family, label, params, "report/result")
+    return [[name, float(value)] for _, name, value in answer["rows"]]
+
+
+def _tables() -> dict[str, pa.Table]:
+    generator = np.random.Generator(np.random.PCG64(31))
+    debt, income = generator.normal(4_000, 1_500, _PEOPLE), generator.normal(2_500, 700, _PEOPLE)
+    age = generator.integers(18, 80, _PEOPLE)
+    fitted = (debt - 4_000) / 1_500 - (income - 2_500) / 700
+    late = (generator.random(_PEOPLE) < 1 / (1 + np.exp(-fitted))).astype(np.int64)
+    spent = 900 + 0.2 * income - 3 * age + generator.normal(0, 100, _PEOPLE)
+    people = [f"C{number:04d}" for number in range(_PEOPLE)]
+    lender = pa.table({"person": people, "late": late, "spent": spent, "debt": debt})
+    utility = pa.table({"person": people, "income": income, "age": age})
+    return {"lender": lender.slice(0, _PEOPLE - _ALONE), "utility": utility.slice(_ALONE)}
+
+
+def _pooled(label: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standardised columns under ones, and the label, of the people whom both know."""
+    tables = _tables()
+    joined = tables["lender"].join(tables["utility"], "person", join_type="inner")
+    columns = [joined[name].to_numpy().astype(float) for name in ("debt", "income", "age")]
+    x = np.vstack([np.ones(len(joined)), *((one - one.mean()) / one.std() for one in columns)])
+    return x, joined[label].to_numpy().astype(float)
+
+
+def _logistic(x: NDArray[np.float64], label: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit by Newton's method."""
+    weights = np.zeros(len(x))
+    for _ in range(30):
+        fitted = 1 / (1 + np.exp(-weights @ x))
+        weights -= np.linalg.solve((x * (fitted * (1 - fitted))) @ x.T, x @ (fitted - label))
+    return weights
+
+
+def _named(weights: NDArray[np.float64]) -> list[list[object]]:
+    names = ("(intercept)", "debt", "income", "age")
+    return [[name, float(weight)] for name, weight in zip(names, weights, strict=True)]
+
+
+def _trained(
+    stage: Stage, asker: str, family: str, label: str, params: dict[str, Any], reader: str
+) -> dict[str, Any]:
+    made = _Model.of(stage, asker, family, label, params)
+    reading = step("read", reader, {"reader": stage.did(asker)}, after=["train"])
+    return dict(stage.run("Regression", made.agreements, *made.steps, reading, asker=asker))
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A job so far: what it may read, and the steps that align rows and train."""
+
+    agreements: dict[str, str]
+    inputs: dict[str, dict[str, object]]
+    steps: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(
+        cls,
+        stage: Stage,
+        asker: str,
+        family: str,
+        label: str,
+        params: dict[str, Any],
+        *components: str,
+        level: str = "AFTER_AGGREGATE",
+    ) -> _Model:
+        """Publish, agree and say what is trained; ``level`` is that of the columns of the utility."""
+        terms = {
+            "operations": ["psi/ecdh", f"model/{family}", *components],
+            "output_types": ["aggregate", "cardinality", "scores"],
+        }
+        name = "-".join(("regression", family, params["coefficients"], level.lower().replace("_", "-")))
+        name += f"-{len(components)}"
+        controls = _COLUMNS | {
+            "utility": _COLUMNS["utility"] | dict.fromkeys(("income", "age"), ("feature", level))
+        }
+        assets, agreements = {}, {}
+        for org, table in _tables().items():
+            assets[org] = stage.publish(org, name, table, controls[org], terms)
+            if org != asker:
+                agreements[assets[org]] = stage.agree(assets[org], list(controls[org]), terms, asker=asker)
+        lender, utility, asking = (stage.did(org) for org in ("lender", "utility", asker))
+
+        def read(org: str, *columns: str) -> dict[str, object]:
+            return {"asset": assets[org], "columns": [{"name": one, "decimals": 0} for one in columns]}
+
+        matching = step(
+            "match",
+            "psi/ecdh",
+            {"left": lender, "right": utility},
+            inputs={"left": read("lender", "person"), "right": read("utility", "person")},
+            params={"normalise": {"left": [], "right": []}, "minimum_matches": MIN_COHORT},
+        )
+        inputs = {"owner-1": read("lender", label, "debt"), "owner-2": read("utility", "income", "age")}
+        training = step(
+            "train",
+            f"model/{family}",
+            {"owner-1": lender, "owner-2": utility, "helper-1": stage.did(REGULATOR)},
+            inputs=inputs,
+            after=["match"],
+            params={"label": label, "min_cohort": 50, "batch": 512, "epochs": 240, **params},
+            recipients=[asking],
+        )
+        return cls(agreements, inputs, (matching, training))

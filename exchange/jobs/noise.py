@@ -1,0 +1,79 @@
+"""Discrete noise by OpenDP, whose samplers are exact: no floating-point gap tells a value (Mironov 2012).
+
+OpenDP is an optional package; without it a step with ``privacy`` is refused and no noise of another kind
+takes its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exchange.errors import ExchangeError, JobFailed
+from exchange.jobs.privacy import Privacy
+
+__all__ = ["NoiseUnavailable", "draw", "require_noise"]
+
+_STEP = 1.0 + 2.0**-40
+
+
+class NoiseUnavailable(ExchangeError):
+    """The package that makes noise for differential privacy is not installed at this node."""
+
+    code = "privacy.noise-unavailable"
+    blame = "operator"
+
+
+def require_noise() -> Any:  # noqa: ANN401 - a module without types
+    """Import OpenDP.
+
+    Raises:
+        NoiseUnavailable: it is not installed; the text has the line that installs it.
+    """
+    try:
+        import opendp.prelude as dp
+    except ImportError:
+        raise NoiseUnavailable(
+            "expected the package opendp, found none: pip install 'parley-exchange[dp]'"
+        ) from None
+    dp.enable_features("contrib")
+    return dp
+
+
+def draw(privacy: Privacy, sensitivities: tuple[int, ...], count: int) -> NDArray[np.int64]:
+    """Draw fresh noise for ``count`` groups: int64[count, parts], in the order of ``sensitivities``.
+
+    Raises:
+        NoiseUnavailable: OpenDP is not installed.
+        JobFailed: OpenDP accounts a larger loss than the step spends.
+    """
+    dp = require_noise()
+    parts, columns = len(sensitivities), []
+    for sensitivity, scale in zip(sensitivities, privacy.scales(sensitivities), strict=True):
+        columns.append(_column(dp, privacy, sensitivity, scale, privacy.allowed(parts), count))
+    return np.stack(columns, axis=1)
+
+
+def _column(
+    dp: Any,  # noqa: ANN401 - a module without types
+    privacy: Privacy,
+    sensitivity: int,
+    scale: float,
+    allowed: float,
+    count: int,
+) -> NDArray[np.int64]:
+    domain = dp.vector_domain(dp.atom_domain(T="i64"))
+    laplace = privacy.mechanism == "laplace"
+    for _ in range(3):
+        if laplace:
+            mechanism = dp.m.make_laplace(domain, dp.l1_distance(T="i64"), scale=scale)
+            loss = mechanism.map(sensitivity)
+        else:
+            mechanism = dp.m.make_gaussian(domain, dp.l2_distance(T=float), scale=scale)
+            loss = mechanism.map(float(sensitivity))
+        if loss <= allowed:
+            return np.array(mechanism([0] * count), dtype=np.int64)
+        scale *= _STEP  # the account rounds up; so does the noise
+    raise JobFailed(f"expected noise with a loss of at most {allowed}, its account says {loss}")

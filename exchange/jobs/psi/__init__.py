@@ -1,0 +1,1 @@
+"""Components on private set intersection of two owners, beside ``psi/ecdh`` itself."""

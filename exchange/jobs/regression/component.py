@@ -1,0 +1,343 @@
+"""Components ``model/logistic`` and ``model/linear``: regression over the aligned columns of several owners.
+
+Three parties compute: the first three owners, or two owners and a helper that enters nothing. ``owner-1``
+holds the label. The coefficients stay split, each owner with those of its own columns, or go to the
+recipients as shares that they alone can put together. Of a split model recipients learn how it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exchange.errors import InvalidRequest, JobFailed
+from exchange.jobs import aligned_columns
+from exchange.jobs.component import (
+    Component,
+    Outcome,
+    Param,
+    RoleInput,
+    StepContext,
+    one_of,
+    source,
+    text_like,
+    whole_number,
+)
+from exchange.jobs.estimates import Estimate
+from exchange.jobs.regression.held_out import HeldOut
+from exchange.jobs.regression.part import ModelPart, text
+from exchange.jobs.results import Cell, ResultTable
+from exchange.jobs.spec import Step
+from federated import vertical
+from federated.vertical import Family, Layout, Settings, Standardised, Trained, costs
+from federated.vertical.settings import MAX_BATCH, MAX_EPOCHS, WEIGHT_FRACTION
+from mpc import replicated, wire
+from mpc.replicated import Runtime
+from mpc.replicated import costs as runtime_costs
+from policies.column_control import Level
+from policies.plans import Aggregate, Operator, Plan, Reveal, Select
+
+__all__ = ["FORMAT", "LINEAR", "LOGISTIC", "ROWS_PER_COEFFICIENT", "own_columns", "settings_of"]
+
+FORMAT = 2
+ROWS_PER_COEFFICIENT = 10
+"""Fewer rows than that, and coefficients would tell of single rows."""
+_MILLION = 10**6
+_ROW_NS = 400
+_BASE_BYTES = 200 * 2**20
+_BATCH_BYTES = 1024
+_Floats = NDArray[np.float64]
+
+
+def settings_of(step: Step) -> Settings:
+    """What the parameters of a step say; what they leave out has its default."""
+    given = {name: value for name, value in step.params.items() if isinstance(value, int)}
+    chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "batch") if name in given}
+    for name in ("rate", "momentum", "l2", "tolerance"):
+        if f"{name}_micro" in given:
+            chosen[name] = given[f"{name}_micro"] / _MILLION
+    tells_loss = step.params.get("loss", "hidden") == "owners"
+    return Settings(Family(step.component.removeprefix("model/")), tells_loss=tells_loss, **chosen)
+
+
+def own_columns(context: StepContext, order: NDArray[np.int64]) -> tuple[list[str], list[_Floats], _Floats]:
+    """The features of this owner and the label, empty where it has none, in the order of training.
+
+    Raises:
+        MissingValues, WrongColumnType: from the source; nothing was sent.
+        JobFailed: values that a recipe refuses; nothing was sent.
+    """
+    label_name = str(context.step.params["label"]) if context.role == "owner-1" else None
+    columns = [column.name for column in context.step.inputs[context.role].columns]
+    names, values = aligned_columns.own_columns(context, [name for name in columns if name != label_name])
+    label = np.zeros(0) if label_name is None else aligned_columns.aligned_column(context, label_name)[order]
+    return names, [column[order] for column in values], label
+
+
+def _run(context: StepContext) -> Outcome:
+    step, settings = context.step, settings_of(context.step)
+    is_owner = context.role in step.inputs
+    rows = aligned_columns.aligned_rows(context) if is_owner else None
+    every = aligned_columns.names_of(context, str(step.params["label"]))
+    sizes, held_out = aligned_columns.sizes_of(step, every), HeldOut.of(context.session, step)
+    with replicated.run(context.mesh(), vertical.SPEC, context.rng) as rt:
+        smallest = max(context.minimum_cohort, context.number("min_cohort"))
+        stated = None if rows is None else (len(rows), smallest)
+        least = ROWS_PER_COEFFICIENT * (1 + len(every))
+        layout = Layout(aligned_columns.agreed_rows(rt, stated, least, held_out), sizes)
+        own: tuple[list[str], Standardised, _Floats] | None = None
+        label = center = None
+        if rows is not None:
+            # Owners align rows in a common order; training takes them in another that hangs on no value.
+            order = held_out.train(len(rows))
+            rows = rows[order]
+            names, columns, values = own_columns(context, order)
+            own = (names, vertical.standardise(columns, names), values)
+        if own is not None and context.role == "owner-1":
+            label, center = _label(str(step.params["label"]), own[2], settings.family)
+        features = own[1].values if own is not None and own[0] else None
+        trained = vertical.train(rt, layout, settings, features, label, context.progress)
+        local, shares = b"", np.zeros(0, dtype=np.uint64)
+        if _is_split(step):
+            part = vertical.own_coefficients(rt, layout, trained.weights)
+            if own is not None:
+                local = _part(settings, own, center, part, trained, held_out).encode()
+        else:
+            shares = _shares(rt, trained)
+    return Outcome(
+        local=local,
+        release=_released(trained, every, shares),
+        cohort=layout.rows,
+        figures=1,
+        rows=rows,
+        groups=None if rows is None else np.zeros(len(rows), dtype=np.int64),
+    )
+
+
+def _label(name: str, values: _Floats, family: Family) -> tuple[_Floats, tuple[float, float]]:
+    """The label as it is trained on, with its mean and deviation where it is standardised."""
+    vertical.check_label(values, name, family)
+    if family is Family.LOGISTIC:
+        return values, (0.0, 1.0)
+    made = vertical.standardise([values], [name])
+    return made.values[0], (float(made.means[0]), float(made.deviations[0]))
+
+
+def _part(
+    settings: Settings,
+    own: tuple[list[str], Standardised, _Floats],
+    center: tuple[float, float] | None,
+    part: tuple[float, _Floats] | None,
+    trained: Trained,
+    held_out: HeldOut,
+) -> ModelPart:
+    names, standardised, _ = own
+    intercept, coefficients = (0.0, np.zeros(0)) if part is None else part
+    mean, deviation = center or (0.0, 1.0)
+    return ModelPart(
+        family=settings.family.value,
+        columns=tuple(names),
+        coefficients=tuple(map(text, coefficients.tolist())),
+        means=tuple(map(text, standardised.means.tolist())),
+        deviations=tuple(map(text, standardised.deviations.tolist())),
+        intercept=text(intercept),
+        label_mean=text(mean),
+        label_deviation=text(deviation),
+        epochs=trained.epochs,
+        losses=tuple(map(text, trained.losses)),
+        held_out=held_out,
+    )
+
+
+def _is_split(step: Step) -> bool:
+    return step.params["coefficients"] == "split"
+
+
+def _shares(rt: Runtime, trained: Trained) -> NDArray[np.uint64]:
+    """This party's share of the coefficients; all of them are needed."""
+    shares = np.zeros(trained.weights.rows, dtype=np.uint64)
+    return trained.weights.shares[0] + rt.zero(shares.shape) if rt.computes else shares
+
+
+def _released(trained: Trained, names: list[tuple[str, str]], shares: NDArray[np.uint64]) -> bytes:
+    """The epochs, the losses where this party knows them, the features and its shares; none where split."""
+    losses = np.rint(np.array(trained.losses) * _MILLION).astype(np.uint64)
+    return b"".join(
+        (
+            wire.encode_uint64(FORMAT),
+            wire.encode_uint64(trained.epochs),
+            wire.encode_array(losses),
+            aligned_columns.encode_names(names),
+            wire.encode_array(shares),
+        )
+    )
+
+
+def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
+    if set(releases) != set(step.parties):
+        raise JobFailed(f"step {step.id}: expected the shares of {len(step.parties)} parties")
+    parts, stated, told = list[NDArray[np.uint64]](), list[tuple[int, list[tuple[str, str]]]](), list[int]()
+    for role in sorted(releases):
+        reader = wire.Reader(f"release of {role}", releases[role])
+        if (version := reader.uint64("format")) != FORMAT:
+            raise JobFailed(f"release of {role}: expected format {FORMAT}, got {version}")
+        epochs = reader.uint64("epochs")
+        told = reader.array("losses", "<u8", (None,)).tolist() or told
+        stated.append((epochs, aligned_columns.read_names(reader)))
+        size = 0 if _is_split(step) else 1 + len(stated[0][1])
+        parts.append(reader.array("shares", "<u8", (size,)))
+        reader.finish()
+    weights = np.sum(parts, axis=0, dtype=np.uint64).view(np.int64) * 2.0**-WEIGHT_FRACTION
+    # Shares of different runs sum to uniform words, of a magnitude of 2^63 units.
+    if any(one != stated[0] for one in stated) or np.abs(weights).max(initial=0) >= 2**20:
+        raise JobFailed(f"step {step.id}: the shares of the parties are not of one run")
+    epochs, features = stated[0]
+    names = [("owner-1", "(intercept)"), *features]
+    shown: list[str | None] = [f"{weight:.6f}" for weight in weights.tolist()]
+    shown = shown or [None] * len(names)
+    lines: list[tuple[Cell, ...]] = [(*name, cell) for name, cell in zip(names, shown, strict=True)]
+    losses = [text(loss / _MILLION) for loss in told]
+    return ResultTable(("party", "column", "coefficient"), tuple(lines), {"epochs": epochs, "losses": losses})
+
+
+def _columns(step: Step) -> tuple[int, ...]:
+    """How many features each owner names, by rank; preparation may make more of them."""
+    counts = [len(step.inputs[role].columns) for role in aligned_columns.owners_of(step)]
+    return (counts[0] - 1, *counts[1:])
+
+
+def _check(step: Step) -> None:
+    aligned_columns.check_parties(step)
+    at = f"steps.{step.id}"
+    own = [column.name for column in step.inputs["owner-1"].columns]
+    if step.params["label"] not in own:
+        raise InvalidRequest(f"{at}.params.label", f"one of owner-1's {', '.join(own)}", "another column")
+    if not step.recipients and not _is_split(step):
+        raise InvalidRequest(f"{at}.recipients", "who receives the coefficients", "nobody")
+
+
+def _plan(step: Step) -> Plan:
+    """A fit over all columns: coefficients to the recipients, or to the owners and to them how it went."""
+    sources = {role: source(step, role) for role in step.inputs}
+    together = f"{step.id}.together"
+    every = tuple(f"{one.id}.{name}" for one in sources.values() for name in one.columns)
+    owners = tuple(one.owner for one in sources.values())
+    fitted: tuple[Operator, ...] = (
+        Aggregate(step.id, together, (), (("coefficients", "fit", every), ("epochs", "fit", every))),
+        Reveal(step.id, ("coefficients",), owners if _is_split(step) else step.recipients),
+        Reveal(step.id, ("epochs",), step.recipients),
+    )
+    selected = Select(together, tuple(one.id for one in sources.values()), rows=step.after[0])
+    return (*sources.values(), selected, *fitted)
+
+
+def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
+    aligned = min(rows.values())
+    left = aligned - HeldOut.of(b"", step).size(aligned)
+    settings, layout = settings_of(step), Layout(left, _columns(step))
+    parties = len(step.parties)
+    cost = costs.training(layout, settings, parties) + runtime_costs.stated(parties, 0)
+    if _is_split(step):
+        cost += costs.coefficients(layout)
+    whole = runtime_costs.run(parties)
+    roles = [f"owner-{number}" for number in range(1, len(step.inputs) + 1)]
+    roles += [role for role in step.parties if role not in roles]
+    told = runtime_costs.stated(parties, aligned_columns.STATED).outside
+    sent = {
+        role: costs.sent(layout, cost, rank)
+        + (whole.sent[0] if rank < len(whole.sent) else whole.outside)
+        + (told if role in step.inputs else 0)
+        for rank, role in enumerate(roles)
+    }
+    work = _ROW_NS * layout.rows * layout.coefficients * settings.epochs // 10
+    return {
+        role: Estimate(
+            sent_bytes=sent[role],
+            received_bytes=sum(sent.values()) // parties,
+            rounds=cost.rounds + whole.rounds,
+            work_ns=work,
+            memory_bytes=_BASE_BYTES + 32 * layout.rows * layout.coefficients + _BATCH_BYTES * settings.batch,
+            assumes="that the intersection is the smallest input, that one column is made of each, and that "
+            "training takes all its epochs",
+        )
+        for role in roles
+    }
+
+
+def _component(family: Family, summary: str) -> Component:
+    return Component(
+        name=f"model/{family.value}",
+        version=1,
+        summary=summary,
+        roles={
+            "owner": RoleInput(
+                1, 256, frozenset({"feature", "measure", "label", "group"}), Level.AFTER_AGGREGATE
+            ),
+            "helper": None,
+        },
+        repeated={"owner": (2, 16), "helper": (0, 1)},
+        helpers=frozenset({"helper"}),
+        params={
+            "label": Param("the column of owner-1 that is explained", text_like(".{1,128}")),
+            "coefficients": Param(
+                "who learns them: split, each owner those of its own columns and owner-1 the intercept, and "
+                "the recipients only how training went; recipients, the recipients all of them, no owner any",
+                one_of("split", "recipients"),
+            ),
+            "min_cohort": Param("fewest rows that it is trained on", whole_number(1, 2**31)),
+            "test_percent": Param(
+                "percent of the aligned rows, drawn at random, that are held out for model/score; 0",
+                whole_number(0, 50),
+                optional=True,
+            ),
+            "epochs": Param("most passes over the rows; 30", whole_number(1, MAX_EPOCHS), optional=True),
+            "batch": Param("rows of a step; 1024", whole_number(1, MAX_BATCH), optional=True),
+            "rate_micro": Param(
+                "step size in millionths; 500000", whole_number(10_000, 2 * _MILLION), optional=True
+            ),
+            "momentum_micro": Param(
+                "part of the last step taken again, in millionths; 900000",
+                whole_number(0, 950_000),
+                optional=True,
+            ),
+            "l2_micro": Param(
+                "penalty of the squared coefficients, in millionths; 0",
+                whole_number(0, _MILLION),
+                optional=True,
+            ),
+            "tolerance_micro": Param(
+                "training ends after an epoch that moves the coefficients by less, in millionths; 0: never",
+                whole_number(0, _MILLION),
+                optional=True,
+            ),
+            "loss": Param(
+                "who learns the mean squared error of each epoch: hidden, nobody; owners, the owners and "
+                "the recipients",
+                one_of("hidden", "owners"),
+                optional=True,
+            ),
+        },
+        output_type="aggregate",
+        needs=aligned_columns.READABLE,
+        takes_rows=True,
+        protocol=vertical.SPEC,
+        run=_run,
+        plan=_plan,
+        check_step=_check,
+        check_follows=aligned_columns.check_follows,
+        estimate=_estimate,
+        open_result=_open,
+    )
+
+
+LOGISTIC = _component(
+    Family.LOGISTIC,
+    "Logistic regression over columns of several owners on secret shares; nobody sees a row but its owner.",
+)
+LINEAR = _component(
+    Family.LINEAR,
+    "Linear regression over columns of several owners on secret shares; nobody sees a row but its owner.",
+)

@@ -1,0 +1,101 @@
+"""One owner's part of a split model, and component ``model/part`` by which it reads it at its own node."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from exchange.errors import InvalidRequest
+from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.regression.held_out import HeldOut
+from exchange.jobs.results import ResultTable
+from exchange.jobs.spec import Step
+from exchange.web.kinds import read_as
+from ledger import canonical
+from policies.plans import Plan
+
+__all__ = ["COMPONENT", "ModelPart", "text"]
+
+_DIGITS = 12
+
+
+def text(number: float) -> str:
+    """A number as canonical JSON carries it, to twelve digits."""
+    return f"{number:.{_DIGITS}g}"
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """One owner's part of a model: of its own columns, in their own order.
+
+    Attributes:
+        family: logistic or linear.
+        columns: names.
+        coefficients: per standard deviation of the column.
+        means, deviations: of the aligned rows trained on.
+        intercept: at the label holder; elsewhere 0.
+        label_mean, label_deviation: of a linear regression's label, at its holder; elsewhere 0 and 1.
+        epochs: passes over the rows.
+        losses: mean squared error of each epoch, where it was asked for.
+        held_out: the aligned rows that it was not trained on.
+    """
+
+    family: str
+    columns: tuple[str, ...]
+    coefficients: tuple[str, ...]
+    means: tuple[str, ...]
+    deviations: tuple[str, ...]
+    intercept: str
+    label_mean: str
+    label_deviation: str
+    epochs: int
+    losses: tuple[str, ...]
+    held_out: HeldOut
+
+    def encode(self) -> bytes:
+        """Encode, for the node's own sealed store."""
+        return canonical.encode(asdict(self))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> ModelPart:
+        """Decode what ``encode`` made; anything else raises ``InvalidRequest``."""
+        return read_as(cls, canonical.decode(raw), "model part")
+
+
+def _run(context: StepContext) -> Outcome:
+    part = ModelPart.decode(context.earlier[context.step.after[0]])
+    lines = zip(part.columns, part.coefficients, part.means, part.deviations, strict=True)
+    facts = {
+        "family": part.family,
+        "epochs": part.epochs,
+        "losses": list(part.losses),
+        "intercept": part.intercept,
+    }
+    if part.family == "linear":
+        facts |= {"label_mean": part.label_mean, "label_deviation": part.label_deviation}
+    table = ResultTable(("column", "coefficient", "mean", "deviation"), tuple(lines), facts)
+    return Outcome(local=b"", files=table.files())
+
+
+def _check(step: Step) -> None:
+    if len(step.after) != 1:
+        raise InvalidRequest(f"steps.{step.id}.after", "one step that trained", str(len(step.after)))
+
+
+def _plan(step: Step) -> Plan:
+    """Nothing is shown that the reader did not get when the model was trained."""
+    return ()
+
+
+COMPONENT = Component(
+    name="model/part",
+    version=1,
+    summary="The owner who asked reads the coefficients of its own columns.",
+    roles={"reader": None},
+    params={},
+    output_type="report",
+    needs=frozenset({"model/logistic", "model/linear"}),
+    protocol=None,
+    run=_run,
+    plan=_plan,
+    check_step=_check,
+)

@@ -1,0 +1,215 @@
+"""Component ``model/score``: fitted values of aligned rows by a model whose coefficients are split.
+
+Follows the step that aligned the rows and the one that trained the model. Each owner computes its own part of
+every score and keeps it sealed for ``model/evaluate``; or the label's owner, which has to have asked itself,
+learns the scores of its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors import columns
+from exchange.errors import InvalidRequest, JobFailed
+from exchange.jobs.component import (
+    Component,
+    Outcome,
+    Param,
+    RoleInput,
+    StepContext,
+    one_of,
+    source,
+    whole_number,
+)
+from exchange.jobs.estimates import Estimate
+from exchange.jobs.intersection import rows_of
+from exchange.jobs.regression.held_out import HeldOut
+from exchange.jobs.regression.part import ModelPart
+from exchange.jobs.results import ResultTable
+from exchange.jobs.scoring.part import ScorePart, Unit
+from exchange.jobs.spec import Step
+from federated.vertical import Family, scoring
+from policies.column_control import Level
+from policies.plans import Compute, Plan, Reveal, Select
+
+__all__ = ["COMPONENT"]
+
+_ALIGNING = frozenset({"psi/ecdh", "psi/many", "psi/rr22"})
+_TRAINING = frozenset({"model/linear", "model/logistic"})
+_CELL_NS = 10
+_BASE_BYTES = 100 * 2**20
+
+
+def _run(context: StepContext) -> Outcome:
+    step = context.step
+    aligned, trained = step.after
+    model = ModelPart.decode(context.earlier[trained])
+    if not set(model.columns) <= {column.name for column in step.inputs[context.role].columns}:
+        raise JobFailed(f"step {step.id}: expected a model of columns as they are, got another")
+    rows = rows_of(context.earlier[aligned])
+    chosen = _chosen(model.held_out, len(rows), str(step.params.get("part", "all")))
+    fewest = max(context.minimum_cohort, context.number("min_cohort"))
+    if len(chosen) < fewest:
+        raise JobFailed(f"step {step.id}: expected at least {fewest} rows to score, found fewer")
+    rows = rows[chosen]
+    part = ScorePart(
+        Unit(model.family, model.label_mean, model.label_deviation), rows, _parts(context, model, rows)
+    )
+    if step.params["scores"] == "shared":
+        return Outcome(local=part.encode())
+    fitted = scoring.open_scores(context.mesh(), part.parts, context.rng)
+    return Outcome(local=part.encode(), files={} if fitted is None else _files(part, fitted))
+
+
+def _chosen(held_out: HeldOut, rows: int, part: str) -> NDArray[np.int64]:
+    """The places of the rows that are scored, among the aligned ones."""
+    if part == "all":
+        return np.arange(rows, dtype=np.int64)
+    return held_out.train(rows) if part == "train" else held_out.test(rows)
+
+
+def _parts(context: StepContext, model: ModelPart, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    intercept = float(model.intercept)
+    if not model.columns:
+        return np.full(len(rows), round(intercept * 2**scoring.SCORE_FRACTION), dtype=np.int64)
+    read = [
+        columns.measure_array(context.read(name), name)[rows].astype(np.float64) for name in model.columns
+    ]
+    means, deviations, coefficients = (
+        np.array([float(one) for one in texts])
+        for texts in (model.means, model.deviations, model.coefficients)
+    )
+    return scoring.part_of_scores(read, model.columns, means, deviations, coefficients, intercept)
+
+
+def _files(part: ScorePart, fitted: NDArray[np.float64]) -> dict[str, bytes]:
+    """Scores by number of the label holder's rows: probabilities, or values in the label's unit.
+
+    The table has a name of its own, for a report on an evaluation in the same job to leave it there.
+    """
+    if part.family is Family.LOGISTIC:
+        scores = np.exp(-np.logaddexp(0, -fitted))
+    else:
+        scores = fitted * float(part.unit.label_deviation) + float(part.unit.label_mean)
+    order = np.argsort(part.rows)
+    lines = zip(part.rows[order].tolist(), (f"{score:.6f}" for score in scores[order].tolist()), strict=True)
+    facts = {"family": part.unit.family, "rows": len(fitted)}
+    files = ResultTable(("row", "score"), tuple(lines), facts).files()
+    return {"result.json": files["result.json"], "scores.csv": files["table.csv"]}
+
+
+def _check(step: Step) -> None:
+    at = f"steps.{step.id}"
+    if len(step.after) != 2:
+        raise InvalidRequest(
+            f"{at}.after", "the step that aligned the rows, then the one that trained", str(len(step.after))
+        )
+    told = (step.parties["owner-1"],) if step.params["scores"] == "owner-1" else ()
+    if step.recipients != told:
+        expected = "owner-1, who alone gets scores" if told else "nobody, where scores stay shared"
+        raise InvalidRequest(f"{at}.recipients", expected, ", ".join(step.recipients) or "nobody")
+
+
+def _check_follows(step: Step, before: Step) -> None:
+    at, place = f"steps.{step.id}", step.after.index(before.id)
+    expected = (_ALIGNING, _TRAINING)[place]
+    if before.component not in expected:
+        raise InvalidRequest(
+            f"{at}.after[{place}]", f"a step of {', '.join(sorted(expected))}", before.component
+        )
+    if before.component in _TRAINING:
+        _check_model(step, before, at)
+
+
+def _check_model(step: Step, model: Step, at: str) -> None:
+    if model.params["coefficients"] != "split":
+        raise InvalidRequest(f"steps.{model.id}.params.coefficients", "split, for model/score", "recipients")
+    for role, given in model.inputs.items():
+        if step.parties.get(role) != model.parties[role]:
+            raise InvalidRequest(
+                f"{at}.parties.{role}", f"{model.parties[role]}, as in {model.id}", "another"
+            )
+        label = model.params["label"] if role == "owner-1" else None
+        wanted = {column.name for column in given.columns} - {label}
+        named = {column.name for column in step.inputs[role].columns}
+        if named - {label} != wanted:
+            expected = f"the columns of step {model.id}: {', '.join(sorted(wanted)) or 'the label'}"
+            raise InvalidRequest(f"{at}.inputs.{role}.columns", expected, ", ".join(sorted(named)))
+    if len(step.inputs) != len(model.inputs):
+        raise InvalidRequest(f"{at}.parties", f"the {len(model.inputs)} owners of {model.id}", "others")
+    if step.params.get("part", "all") != "all":
+        if not model.params.get("test_percent", 0):
+            raise InvalidRequest(
+                f"{at}.params.part", f"all, as step {model.id} held no rows out", "another part"
+            )
+        if step.after[0] != model.after[0]:
+            raise InvalidRequest(
+                f"{at}.after[0]", f"{model.after[0]}, as the model was trained", step.after[0]
+            )
+
+
+def _plan(step: Step) -> Plan:
+    """Scores are computed row by row from all columns and shown to the label's owner, or to nobody."""
+    sources = [source(step, f"owner-{number}") for number in range(1, len(step.inputs) + 1)]
+    together = f"{step.id}.together"
+    every = tuple(f"{one.id}.{name}" for one in sources for name in one.columns)
+    return (
+        *sources,
+        Select(together, tuple(one.id for one in sources), rows=step.after[0]),
+        Compute(step.id, together, "score", every),
+        Reveal(step.id, ("score",), step.recipients),
+    )
+
+
+def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
+    owners, scored = len(step.inputs), min(rows.values())
+    is_told = step.params["scores"] == "owner-1"
+    sent = [scoring.bytes_sent(rank, owners, scored) if is_told else 0 for rank in range(owners)]
+    return {
+        role: Estimate(
+            sent_bytes=sent[rank],
+            received_bytes=sum(sent) // owners,
+            rounds=scoring.rounds(owners) if is_told else 0,
+            work_ns=_CELL_NS * scored * len(step.inputs[role].columns),
+            memory_bytes=_BASE_BYTES + 8 * scored * (3 + len(step.inputs[role].columns)),
+            assumes="that the intersection is the smallest input, and that all its rows are scored",
+        )
+        for rank, role in enumerate(f"owner-{number}" for number in range(1, owners + 1))
+    }
+
+
+COMPONENT = Component(
+    name="model/score",
+    version=1,
+    summary="Scores of aligned rows by a split model, kept in parts by the owners or told to the label's.",
+    roles={
+        "owner": RoleInput(1, 256, frozenset({"feature", "measure", "label", "group"}), Level.AS_JOIN_PAYLOAD)
+    },
+    repeated={"owner": (2, 16)},
+    params={
+        "scores": Param(
+            "who learns them: shared, nobody, for model/evaluate; owner-1, the label's owner, those of its "
+            "rows",
+            one_of("shared", "owner-1"),
+        ),
+        "part": Param(
+            "which of the aligned rows: all, or those that the model was trained on, train, or was not, test",
+            one_of("all", "train", "test"),
+            optional=True,
+        ),
+        "min_cohort": Param("fewest rows that are scored", whole_number(1, 2**31)),
+    },
+    output_type="scores",
+    needs=_ALIGNING | _TRAINING,
+    takes_rows=True,
+    releasing=frozenset(),
+    protocol=scoring.SCORING,
+    run=_run,
+    plan=_plan,
+    check_step=_check,
+    check_follows=_check_follows,
+    estimate=_estimate,
+)

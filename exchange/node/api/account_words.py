@@ -1,0 +1,133 @@
+"""What the sign-in and account pages say, in English and Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from exchange.errors import public_face
+from exchange.web.pages import Language
+
+__all__ = ["WORDS", "message_of"]
+
+WORDS: Final[Mapping[Language, Mapping[str, str]]] = MappingProxyType(
+    {
+        "en": {
+            "accept": "Choose a password",
+            "account": "Account",
+            "address": "From",
+            "again_password": "New password, once more",
+            "change_password": "Change password",
+            "chosen_password": "New password",
+            "code": "One-time code",
+            "code_or_recovery": "One-time code or recovery code",
+            "codes": "One-time codes",
+            "codes_off": "No authenticator is enrolled.",
+            "codes_on": "An authenticator is enrolled.",
+            "confirm": "Confirm",
+            "continue": "Continue",
+            "days": "Good for, in days",
+            "department": "Department",
+            "differs": "The two new passwords are not the same.",
+            "end": "End",
+            "enrol": "Enrol an authenticator",
+            "enrol_again": "Enrol another authenticator",
+            "ended": "The session has ended. Sign in again.",
+            "expires": "Ends",
+            "have_invitation": "I have an invitation",
+            "how": "With",
+            "invitation": "Invitation",
+            "issue": "Make a token",
+            "name": "Account name",
+            "never": "never",
+            "password": "Password",
+            "password_changed": "The password is changed; other sessions have ended.",
+            "present_password": "Present password",
+            "provider": "Sign in with the organisation's identity provider",
+            "provider.refused": "The identity provider's answer was not accepted. Sign in again.",
+            "provider.unknown-key": "The identity provider's answer was not accepted. Sign in again.",
+            "provider.unreachable": "The identity provider does not answer. Try again later.",
+            "provider_end": "Sign out at the identity provider too",
+            "recovery_codes": "Recovery codes",
+            "recovery_left": "Recovery codes left:",
+            "recovery_note": "Shown this once. Keep them apart from the device; each replaces one code once.",
+            "revoke": "Revoke",
+            "roles": "Roles",
+            "scan": "Scan this with an authenticator, then type the code it shows.",
+            "seen": "Last used",
+            "sessions": "Sessions",
+            "shown_once": "Shown this once",
+            "sign_in": "Sign in",
+            "sign_out": "Sign out",
+            "sign_out_everywhere": "Sign out everywhere",
+            "signin.delayed": "Too many attempts failed. Wait, then try again.",
+            "signin.refused": "Name, password or code is not right, or the account cannot sign in.",
+            "since": "Since",
+            "this_one": "this one",
+            "title": "What it is for",
+            "tokens": "Tokens for programs",
+        },
+        "zh": {
+            "accept": "设定密码",
+            "account": "账户",
+            "address": "来源",
+            "again_password": "再次输入新密码",
+            "change_password": "修改密码",
+            "chosen_password": "新密码",
+            "code": "动态口令",
+            "code_or_recovery": "动态口令或恢复码",
+            "codes": "动态口令",
+            "codes_off": "尚未登记身份验证器。",
+            "codes_on": "已登记身份验证器。",
+            "confirm": "确认",
+            "continue": "继续",
+            "days": "有效天数",
+            "department": "部门",
+            "differs": "两次输入的新密码不同。",
+            "end": "结束",
+            "enrol": "登记身份验证器",
+            "enrol_again": "更换身份验证器",
+            "ended": "会话已结束,请重新登录。",
+            "expires": "到期",
+            "have_invitation": "我有邀请码",
+            "how": "方式",
+            "invitation": "邀请码",
+            "issue": "签发令牌",
+            "name": "账户名",
+            "never": "不到期",
+            "password": "密码",
+            "password_changed": "密码已修改;其他会话已结束。",
+            "present_password": "当前密码",
+            "provider": "使用机构身份提供方登录",
+            "provider.refused": "身份提供方的应答未被接受,请重新登录。",
+            "provider.unknown-key": "身份提供方的应答未被接受,请重新登录。",
+            "provider.unreachable": "身份提供方没有应答,请稍后再试。",
+            "provider_end": "同时在身份提供方退出登录",
+            "recovery_codes": "恢复码",
+            "recovery_left": "剩余恢复码:",
+            "recovery_note": "仅显示这一次。请与设备分开保管;每个可代替动态口令一次。",
+            "revoke": "吊销",
+            "roles": "角色",
+            "scan": "用身份验证器扫描,然后输入其显示的口令。",
+            "seen": "最近使用",
+            "sessions": "会话",
+            "shown_once": "仅显示这一次",
+            "sign_in": "登录",
+            "sign_out": "退出登录",
+            "sign_out_everywhere": "退出所有会话",
+            "signin.delayed": "失败次数过多,请稍候再试。",
+            "signin.refused": "账户名、密码或口令不正确,或该账户不能登录。",
+            "since": "开始",
+            "this_one": "当前会话",
+            "title": "用途",
+            "tokens": "程序令牌",
+        },
+    }
+)
+
+
+def message_of(error: Exception, lang: Language) -> str:
+    """Say what was refused; a text that is not in the table is shown as every interface shows it."""
+    face = public_face(error)
+    return WORDS[lang].get(face.code, face.detail)

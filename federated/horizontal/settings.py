@@ -1,0 +1,120 @@
+"""What horizontal training is asked to do, what its runs depend on, and its security claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final
+
+from mpc.errors import InvalidInput
+from mpc.spec import Adversary, ProtocolSpec
+
+__all__ = [
+    "MAX_BATCH",
+    "MAX_CLIP",
+    "MAX_COLUMNS",
+    "MAX_EPOCHS",
+    "MAX_HIDDEN",
+    "MAX_OWNERS",
+    "MAX_ROUNDS",
+    "MAX_ROWS",
+    "MAX_UNITS",
+    "MIN_OWNERS",
+    "SPEC",
+    "Family",
+    "Settings",
+]
+
+MIN_OWNERS: Final = 3
+MAX_OWNERS: Final = 30
+MAX_ROWS: Final = 2**26
+"""Rows of one owner."""
+MAX_COLUMNS: Final = 1024
+MAX_ROUNDS: Final = 1000
+MAX_EPOCHS: Final = 100
+MAX_BATCH: Final = 2**20
+MAX_HIDDEN: Final = 3
+MAX_UNITS: Final = 1024
+MAX_CLIP: Final = 16
+"""Rows times a clipped update, with 24 fractional bits, over 30 owners: less than 2^59."""
+
+_SETTINGS: Final = "the settings, and which owners dropped out, and when"
+_MODEL: Final = (
+    "the joint mean and deviation of every column, the number of rows of all together, the model after every "
+    "round and its mean loss over all rows"
+)
+_WEIGHT: Final = "of an owner that drops out, its number of rows, by how much the total falls"
+
+SPEC: Final = ProtocolSpec(
+    name="horizontal/fedavg",
+    version=1,
+    roles=("aggregator", "owner"),
+    adversary=Adversary.SEMI_HONEST,
+    corruptions="the aggregator with fewer owners than the threshold",
+    leaks={"aggregator": (_SETTINGS, _MODEL, _WEIGHT), "owner": (_SETTINGS, _MODEL, _WEIGHT)},
+    cost="with n owners and P parameters, a round takes 5 receiving phases at an owner with the "
+    "aggregator and 1 with each other owner, and sends 8 P + 182 n bytes from an owner and 8 P + 250 n from "
+    "the aggregator to each; three rounds come on top; to the byte by federated.horizontal.costs",
+    source="FedAvg: McMahan, Moore, Ramage, Hampson, Agüera y Arcas 2017, algorithm 1; FedProx: Li, Sahu, "
+    "Zaheer, Sanjabi, Talwalkar, Smith 2020, algorithm 2; aggregation: Bonawitz et al. 2017; an aggregator "
+    "that sends different models: Pasquini, Francati, Ateniese 2022",
+    summary="Owners of the same columns and different rows train one model: each on its own rows, the "
+    "updates added up by secure aggregation with drop-outs. Owners compare the digest of every round's model "
+    "with one another before they train on it.",
+)
+
+
+class Family(StrEnum):
+    """What is fitted: the label's probability, or its mean."""
+
+    LOGISTIC = "logistic"
+    LINEAR = "linear"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the owners agreed to run.
+
+    Attributes:
+        family: logistic or linear, also of a network's last layer.
+        hidden: units of each hidden layer; none: a regression.
+        rounds: of training.
+        epochs: passes of an owner over its own rows in a round.
+        batch: largest number of rows of one step.
+        rate: step size, 0.0001 to 2.
+        mu: proximal term mu / 2 times the squared distance from the round's model; 0: FedAvg, else FedProx.
+        clip: largest Euclidean norm of an owner's update in a round; longer ones are scaled down to it.
+    """
+
+    family: Family
+    hidden: tuple[int, ...] = ()
+    rounds: int = 20
+    epochs: int = 1
+    batch: int = 64
+    rate: float = 0.1
+    mu: float = 0.0
+    clip: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("rounds", self.rounds, 1, MAX_ROUNDS),
+            ("epochs", self.epochs, 1, MAX_EPOCHS),
+            ("batch", self.batch, 1, MAX_BATCH),
+            ("rate", self.rate, 0.0001, 2),
+            ("mu", self.mu, 0, 10),
+            ("clip", self.clip, 0.01, MAX_CLIP),
+            ("hidden", len(self.hidden), 0, MAX_HIDDEN),
+            *(("hidden", units, 1, MAX_UNITS) for units in self.hidden),
+        ):
+            if not low <= value <= high:
+                raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+
+    def shapes(self, columns: int) -> tuple[tuple[int, int], ...]:
+        """The (inputs, outputs) of every layer."""
+        widths = (columns, *self.hidden, 1)
+        return tuple(pairwise(widths))
+
+    def parameters(self, columns: int) -> int:
+        """How many numbers the model has; each layer has a bias for each output."""
+        return sum((inputs + 1) * outputs for inputs, outputs in self.shapes(columns))

@@ -1,0 +1,221 @@
+"""Federated averaging: what an owner and the aggregator do in each round.
+
+Rounds 0 and 1 add up the columns and their squared distances from the joint means, one round each; then come
+``rounds`` rounds of training, and one that adds up the loss of the last model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from federated.horizontal import local
+from federated.horizontal.encoding import LIMBS, Words, from_limbs, from_words, to_limbs, to_words
+from federated.horizontal.models import Floats, initial, losses
+from federated.horizontal.rounds import Terms, aggregator_rounds, owner_rounds
+from federated.horizontal.settings import MAX_COLUMNS, MAX_ROWS, Settings
+from federated.horizontal.standardise import Scales, Table, scales_of, squares, sums
+from mpc.channel import Channel
+from mpc.errors import InvalidInput, MalformedMessage
+from mpc.randomness import Randomness
+
+__all__ = ["Columns", "Trained", "aggregate", "train"]
+
+_SLACK: Final = 1.0 + 2.0**-20
+"""Of a clipped norm, for rounding to fixed point."""
+_HEAD: Final = 2 * LIMBS
+"""Words of a round before the update: the rows, and the sum of their losses."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The public shape of a run.
+
+    Attributes:
+        names: of the features, then of the label; the same at all owners.
+        least_rows: of all owners together.
+    """
+
+    names: tuple[str, ...]
+    least_rows: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.names) <= MAX_COLUMNS + 1:
+            raise InvalidInput(
+                f"expected 1 to {MAX_COLUMNS} features and a label, got {len(self.names)} columns"
+            )
+
+    def checked(self, numbers: Floats, terms: Terms) -> tuple[int, Floats]:
+        """Split what follows the rows of a round from them; they are enough in every round.
+
+        Raises:
+            MalformedMessage: rows that the owners cannot have.
+            InvalidInput: fewer than the least, of all owners that are left.
+        """
+        rows, most = float(numbers[0]), MAX_ROWS * terms.owners
+        if not 1 <= rows <= most or rows != int(rows):
+            raise MalformedMessage(f"rows: expected 1 to {most} of all owners together, got {rows:.0f}")
+        if rows < self.least_rows:
+            raise InvalidInput(
+                f"expected at least {self.least_rows} rows of all owners together, got {rows:.0f}"
+            )
+        return int(rows), numbers[1:]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a run, the same at all parties.
+
+    Attributes:
+        parameters: float64[parameters], of standardised columns; see `federated.horizontal.models`.
+        scales: the means and deviations of all owners together.
+        rows: of the owners in the last round.
+        losses: the mean loss over all rows of the model before the first round, and after each.
+        owners: numbers of the owners in the last round.
+    """
+
+    parameters: Floats
+    scales: Scales
+    rows: int
+    losses: tuple[float, ...]
+    owners: tuple[int, ...]
+
+
+def train(
+    channel: Channel,
+    others: Mapping[int, Channel],
+    terms: Terms,
+    number: int,
+    settings: Settings,
+    columns: Columns,
+    table: Table,
+    rng: Randomness,
+    progress: Progress = lambda done, total: None,
+) -> Trained:
+    """Play an owner.
+
+    Args:
+        channel: to the aggregator, which waits longer than the patience.
+        others: to the other owners, by number.
+        terms: of the run, as at all parties.
+        number: of this owner, from 1.
+        settings: as agreed, equal at all parties.
+        columns: as agreed; ``table`` has these.
+        table: own rows.
+        rng: own randomness.
+        progress: told after each round.
+
+    Raises:
+        ValueOutOfRange: own values, or an update, that are not finite or too large.
+        InvalidInput: too few rows, a column of one value, a label of one class, of all owners together.
+        ModelsDisagree: the aggregator told owners different models.
+        TooFewParties: fewer than the threshold are left.
+        ProtocolAbort: a message is not as the protocol has it.
+
+    Security: see `SPEC`. Leaks: see `SPEC`. Cost: `federated.horizontal.costs`. Source: McMahan et al. 2017,
+    algorithm 1; Li et al. 2020, algorithm 2.
+    """
+    if table.columns != columns.names:
+        raise InvalidInput(f"columns: expected the {len(columns.names)} that were agreed, got others")
+    table.check(settings.family)
+    count, rows = len(columns.names), len(table.label)
+    with owner_rounds(channel, others, terms, number, rng) as run:
+        run.receive(0)
+        run.enter(to_limbs(sums(table), ("rows", *columns.names)))
+        total, means = columns.checked(run.receive(1 + count), terms)
+        run.enter(to_limbs(squares(table, means), ("rows", *columns.names)))
+        total, deviations = columns.checked(run.receive(1 + count), terms)
+        scales = scales_of(total, means, deviations, columns.names, settings.family)
+        features, label = scales.of(table)
+        model, told = initial(settings, count - 1, terms.session), list[float]()
+        for done in range(1, settings.rounds + 1):
+            update = local.update(settings, model, features, label, rng)
+            run.enter(
+                np.concatenate([_loss(settings, model, features, label), to_words(update, rows, "update")])
+            )
+            _, stated = columns.checked(run.receive(2 + len(model)), terms)
+            _check_step(stated[1:] - model, settings)
+            told.append(float(stated[0]))
+            model = stated[1:]
+            progress(done, settings.rounds)
+        run.enter(_loss(settings, model, features, label))
+        total, stated = columns.checked(run.finish(2), terms)
+        told.append(float(stated[0]))
+        return Trained(model, scales, total, tuple(told), run.present)
+
+
+def aggregate(
+    channels: Mapping[int, Channel],
+    terms: Terms,
+    settings: Settings,
+    columns: Columns,
+    progress: Progress = lambda done, total: None,
+) -> Trained:
+    """Play the aggregator.
+
+    Args:
+        channels: to the owners, by number from 1.
+        terms: of the run, as at all parties.
+        settings: as agreed, equal at all parties.
+        columns: as agreed.
+        progress: told after each round.
+
+    Raises:
+        InvalidInput: too few rows, a column of one value, a label of one class, of all owners together.
+        TooFewParties: fewer than the threshold are left.
+        MalformedMessage: a mean update is longer than a mean of clipped ones can be.
+        ProtocolAbort: a message is not as the protocol has it.
+
+    Security: see `SPEC`. This party sees no update but their sum, so it cannot tell a bad one from the
+    others; it refuses a sum that updates within the clip cannot have. Leaks: see `SPEC`. Cost:
+    `federated.horizontal.costs`. Source: McMahan et al. 2017, algorithm 1.
+    """
+    count = len(columns.names)
+    with aggregator_rounds(channels, terms) as run:
+        rows, total = _sums(run.run(np.zeros(0), LIMBS * (1 + count)).total, columns, terms)
+        means = total / rows
+        rows, total = _sums(run.run(np.append(rows, means), LIMBS * (1 + count)).total, columns, terms)
+        deviations = np.sqrt(np.maximum(total, 0.0) / rows)
+        scales = scales_of(rows, means, deviations, columns.names, settings.family)
+        model, told = initial(settings, count - 1, terms.session), list[float]()
+        state = np.append(rows, deviations)
+        for done in range(1, settings.rounds + 1):
+            entered = run.run(state, _HEAD + len(model)).total
+            rows, total = _sums(entered[:_HEAD], columns, terms)
+            step = from_words(entered[_HEAD:], rows)
+            _check_step(step, settings)
+            model = model + step
+            told.append(float(total[0]) / rows)
+            state = np.concatenate([[rows, told[-1]], model])
+            progress(done, settings.rounds)
+        last = run.run(state, _HEAD)
+        rows, total = _sums(last.total, columns, terms)
+        told.append(float(total[0]) / rows)
+        run.finish(np.array([rows, told[-1]]))
+        return Trained(model, scales, rows, tuple(told), last.owners)
+
+
+def _loss(settings: Settings, model: Floats, features: Floats, label: Floats) -> Words:
+    """Own rows and the sum of their losses."""
+    with np.errstate(over="ignore"):
+        total = float(losses(settings, model, features, label).sum())
+    return to_limbs((float(len(label)), total), ("rows", "loss"))
+
+
+def _sums(words: Words, columns: Columns, terms: Terms) -> tuple[int, Floats]:
+    """The rows behind a total, and the sums that follow them."""
+    return columns.checked(np.array(from_limbs(words)), terms)
+
+
+def _check_step(step: Floats, settings: Settings) -> None:
+    """No mean of clipped updates is longer than the clip."""
+    norm = float(np.linalg.norm(step))
+    if not norm <= settings.clip * _SLACK + len(step) * 2.0**-24:
+        raise MalformedMessage(
+            f"update: expected a mean update within the clip of {settings.clip:g}, got one of norm {norm:.3g}"
+        )

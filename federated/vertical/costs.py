@@ -1,0 +1,71 @@
+"""What regression and correlation on shares send, as formulas of public sizes; tests measure them."""
+
+from __future__ import annotations
+
+from federated.vertical.correlation import CHUNK_ROWS, cross_sizes
+from federated.vertical.settings import Family, Layout, Settings
+from mpc.replicated import costs
+from mpc.replicated.costs import Cost
+
+__all__ = ["coefficients", "correlation", "sent", "training"]
+
+
+def training(layout: Layout, settings: Settings, parties: int, epochs: int | None = None) -> Cost:
+    """Cost of `train` of ``epochs`` passes, by default all; ``outside`` leaves inputs out, see `sent`."""
+    owners, everyone = range(len(layout.columns)), range(parties)
+    cost = costs.shared(0, layout.rows)
+    for owner, count in enumerate(layout.columns):
+        if count:
+            cost += costs.shared(owner, count * layout.rows)
+    once = Cost()
+    for part in layout.batches(settings.batch):
+        once += _batch(layout, settings, part.stop - part.start)
+    if settings.tells_loss:
+        once += costs.opened(1, owners)
+    told = costs.sign(1) + costs.opened(1, everyone)
+    if settings.tolerance:
+        once += costs.product(1) + told
+    cost += once * (settings.epochs if epochs is None else epochs)
+    reach = costs.product(layout.rows) + costs.sign(layout.rows) * 2 + costs.to_arithmetic(2 * layout.rows)
+    return cost + reach + told
+
+
+def coefficients(layout: Layout) -> Cost:
+    """Cost of `own_coefficients`."""
+    cost = Cost()
+    for rank, count in enumerate(layout.columns):
+        asked = count + (rank == 0)
+        if asked:
+            cost += costs.opened(asked, [rank])
+    return cost
+
+
+def correlation(layout: Layout, threshold: float = 0.0) -> Cost:
+    """Cost of `correlate`; ``outside`` leaves inputs out, see `sent`."""
+    cost, sizes = Cost(), cross_sizes(layout)
+    for part in layout.batches(CHUNK_ROWS):
+        for owner, count in enumerate(layout.columns):
+            cost += costs.shared(owner, count * (part.stop - part.start))
+        for size in sizes:
+            cost += costs.product(size)
+    if not threshold:
+        return cost
+    pairs = sum(sizes)
+    compared = costs.sign(pairs) * 2 + costs.conjunction(pairs)
+    return cost + compared + costs.to_arithmetic(pairs) + costs.product(pairs)
+
+
+def sent(layout: Layout, cost: Cost, rank: int) -> int:
+    """The bytes that the party of a rank sends for a ``cost``; outside, its own columns and no other's."""
+    if rank < len(cost.sent):
+        return cost.sent[rank]
+    columns = layout.columns[rank] if rank < len(layout.columns) else 0
+    return costs.shared(rank, columns * layout.rows).outside
+
+
+def _batch(layout: Layout, settings: Settings, rows: int) -> Cost:
+    cost = costs.product(rows)
+    cost += costs.sigmoid(rows) if settings.family is Family.LOGISTIC else costs.quotient(rows)
+    if settings.tells_loss:
+        cost += costs.quotient(rows) + costs.product(1)
+    return cost + costs.product(layout.coefficients) + costs.quotient(layout.coefficients)

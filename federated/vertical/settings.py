@@ -1,0 +1,143 @@
+"""What a regression is asked to do, what its runs depend on, and its security claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final
+
+from mpc.errors import InvalidInput
+from mpc.replicated import logistic
+from mpc.spec import Adversary, ProtocolSpec
+
+__all__ = [
+    "FEATURE_FRACTION",
+    "LIMIT",
+    "MAX_BATCH",
+    "MAX_COLUMNS",
+    "MAX_EPOCHS",
+    "SPEC",
+    "WEIGHT_FRACTION",
+    "Family",
+    "Layout",
+    "Settings",
+]
+
+FEATURE_FRACTION: Final = 14
+WEIGHT_FRACTION: Final = 20
+"""Fractional bits of features and of coefficients."""
+LIMIT: Final = 2**7
+"""Standardised values stay below 128 in magnitude; so do labels of a linear regression."""
+MAX_BATCH: Final = 4096
+"""A sum of 2^12 products below 2^7, with 14 + 27 fractional bits, stays below 2^60."""
+MAX_COLUMNS: Final = 1024
+MAX_EPOCHS: Final = 1000
+
+_PUBLIC = "the settings, the number of rows, and of columns of every owner"
+_EPOCHS = "after how many epochs the coefficients stood still, where a tolerance is set"
+_LOSS = "the mean squared error of every epoch, where it is asked for"
+_ENDED = "that training failed: more than one in a hundred fitted values was out of reach"
+
+SPEC: Final = ProtocolSpec(
+    name="vertical/regression",
+    version=1,
+    roles=("owner", "helper"),
+    adversary=Adversary.SEMI_HONEST,
+    corruptions="one of the three computing parties, and any that do not compute",
+    leaks={"owner": (_PUBLIC, _EPOCHS, _LOSS, _ENDED), "helper": (_PUBLIC, _EPOCHS, _ENDED)},
+    cost="a batch of b rows and d columns takes 6 rounds and 8 (b + b + 3 d) bytes a party, and 512 b more "
+    "from party 0 for the logistic function; to the byte by federated.vertical.costs",
+    source="mini-batch gradient descent on shares: Mohassel, Zhang 2017 (SecureML); shares: Araki, Furukawa, "
+    "Lindell, Nof, Ohara 2016; logistic function: Zheng et al. 2023",
+    summary="Logistic and linear regression on shares of several owners' columns, with coefficients for "
+    "each owner of its own columns or for named recipients.",
+)
+
+
+class Family(StrEnum):
+    """What is fitted: the label's probability, or its mean."""
+
+    LOGISTIC = "logistic"
+    LINEAR = "linear"
+
+    @property
+    def reach(self) -> int:
+        """Fitted values beyond it mean that training has failed."""
+        return logistic.REACH if self is Family.LOGISTIC else 4 * LIMIT
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the owners agreed to run.
+
+    Attributes:
+        family: logistic or linear.
+        epochs: passes over the rows, at most.
+        batch: largest number of rows of one step.
+        rate: step size, 0.01 to 2; in the second half of the epochs it falls towards 0, see `rate_of`.
+        momentum: part of the last step that is taken again, 0 to 0.95.
+        l2: penalty l2 / 2 times the squared coefficients, added to the mean loss; the intercept has none.
+        tolerance: training ends after an epoch in which the coefficients, together, moved by less; 0: never.
+        tells_loss: the owners learn the mean squared error of every epoch.
+    """
+
+    family: Family
+    epochs: int = 30
+    batch: int = 1024
+    rate: float = 0.5
+    momentum: float = 0.9
+    l2: float = 0.0
+    tolerance: float = 0.0
+    tells_loss: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("epochs", self.epochs, 1, MAX_EPOCHS),
+            ("batch", self.batch, 1, MAX_BATCH),
+            ("rate", self.rate, 0.01, 2),
+            ("momentum", self.momentum, 0, 0.95),
+            ("l2", self.l2, 0, 1),
+            ("tolerance", self.tolerance, 0, 1),
+        ):
+            if not low <= value <= high:
+                raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+
+    def rate_of(self, epoch: int) -> float:
+        """The step size of an epoch, counted from 0. It falls so that the noise of batches does."""
+        return self.rate * min(1.0, 2 * (1 - epoch / self.epochs))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The public sizes of a run.
+
+    Attributes:
+        rows: aligned rows.
+        columns: features of each owner, by rank; rank 0 also holds the label.
+    """
+
+    rows: int
+    columns: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or not 1 <= sum(self.columns) <= MAX_COLUMNS or min(self.columns) < 0:
+            raise InvalidInput(
+                f"expected rows and 1 to {MAX_COLUMNS} columns, got {self.rows} and {sum(self.columns)}"
+            )
+
+    @property
+    def coefficients(self) -> int:
+        """The intercept, and one for each column."""
+        return 1 + sum(self.columns)
+
+    def places(self, rank: int) -> slice:
+        """Where the coefficients of an owner's columns are; the intercept is at 0."""
+        start = 1 + sum(self.columns[:rank])
+        return slice(start, start + self.columns[rank])
+
+    def batches(self, largest: int) -> list[slice]:
+        """As few batches as there can be, of sizes that differ by at most one."""
+        count = -(-self.rows // largest)
+        edges = [self.rows * number // count for number in range(count + 1)]
+        return [slice(low, high) for low, high in pairwise(edges)]

@@ -1,0 +1,214 @@
+"""Mini-batch gradient descent on shares: the loop, and who learns the coefficients.
+
+Fixed point: features have 14 fractional bits, coefficients 20, residuals 27. The fitted values of a logistic
+regression enter the sine series with all their 34 bits, and the gradient is truncated once a step, together
+with its division by the batch and the momentum; so a step takes six rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federated.vertical.settings import FEATURE_FRACTION, LIMIT, WEIGHT_FRACTION, Family, Layout, Settings
+from mpc.errors import InvalidInput, ValueOutOfRange
+from mpc.replicated import Runtime, Shared, logistic
+from mpc.replicated.sharing import concatenate, concatenate_bits
+from mpc.secrecy import Unprintable
+
+__all__ = ["LOSS_FRACTION", "Trained", "own_coefficients", "train"]
+
+Floats = NDArray[np.float64]
+
+LOSS_FRACTION: Final = 12
+"""Fractional bits of residuals when they are squared: 2^18 rows of 2^9 squared sum to less than 2^62."""
+_FITTED: Final = FEATURE_FRACTION + WEIGHT_FRACTION
+_STEP: Final = FEATURE_FRACTION + logistic.FRACTION - WEIGHT_FRACTION
+"""Fractional bits of a gradient beyond those of coefficients."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Trained(Unprintable):
+    """The outcome of a run.
+
+    Attributes:
+        weights: shared int64[coefficients], the intercept first, of standardised columns, 20 fractional bits.
+        epochs: passes over the rows.
+        losses: mean squared error of each epoch, at the owners and where it was asked for; else empty.
+    """
+
+    weights: Shared
+    epochs: int
+    losses: tuple[float, ...]
+
+
+def train(
+    rt: Runtime,
+    layout: Layout,
+    settings: Settings,
+    features: Floats | None,
+    label: Floats | None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Trained:
+    """Fit a regression to the columns of all owners.
+
+    Args:
+        rt: the run; the ranks of the owners come first.
+        layout: rows and columns of every owner.
+        settings: as agreed, equal at all parties.
+        features: float64[columns, rows] of this owner, standardised; None where it has none.
+        label: float64[rows] at rank 0, 0 and 1 or standardised; None elsewhere.
+        progress: told after each epoch.
+
+    Raises:
+        ValueOutOfRange: a value that is not finite or too large, before anything is sent of it; or, at the
+            end and at all parties, that training failed.
+        InvalidInput: arrays that do not fit the layout.
+
+    Security: as the runtime: semi-honest, one of three. Leaks: see `SPEC`. Cost: see
+    `federated.vertical.costs.training`. Source: Mohassel, Zhang 2017, section 4.1, on replicated shares.
+    """
+    x = _features(rt, layout, features)
+    y = _label(rt, layout, label)
+    weights = step = rt.constant(np.zeros(layout.coefficients, dtype=np.int64))
+    losses: list[float] = []
+    epochs = 0
+    while epochs < settings.epochs:
+        before, squares = weights, []
+        for part in layout.batches(settings.batch):
+            batch, size = x[:, part], part.stop - part.start
+            residual = rt.sub(_predicted(rt, settings.family, batch, weights), y[part])
+            if settings.tells_loss:
+                short = rt.quotient(residual, 2 ** (logistic.FRACTION - LOSS_FRACTION))
+                squares.append(rt.dot(short, short))
+            gradient = rt.dot(batch, residual).reshape(layout.coefficients)
+            divisor = round(size / settings.rate_of(epochs) * 2**_STEP)
+            momentum = rt.scale(step, round(settings.momentum * divisor))
+            gradient = _penalised(rt, settings, size, gradient, weights)
+            step = rt.quotient(rt.add(gradient, momentum), divisor)
+            weights = rt.sub(weights, step)
+        epochs += 1
+        if squares:
+            losses.extend(_opened_loss(rt, layout, squares))
+        progress(epochs, settings.epochs)
+        if settings.tolerance and _stands_still(rt, rt.sub(weights, before), settings.tolerance):
+            break
+    _check_reach(rt, layout, settings.family, x, weights)
+    return Trained(weights, epochs, tuple(losses))
+
+
+def own_coefficients(rt: Runtime, layout: Layout, weights: Shared) -> tuple[float, Floats] | None:
+    """Tell every owner the coefficients of its own columns, and rank 0 the intercept.
+
+    Returns:
+        At an owner, the intercept (0 where it is another's) and float64[columns]; None elsewhere.
+
+    Security: as `Runtime.open`. Leaks: nothing else. Cost: one round an owner; 8 bytes a coefficient, 16 to a
+    party that does not compute. Source: none.
+    """
+    own: tuple[float, Floats] | None = None
+    for rank in range(len(layout.columns)):
+        asked = weights[layout.places(rank)]
+        if rank == 0:
+            asked = concatenate([weights[:1], asked])
+        if not asked.rows:
+            continue
+        opened = rt.open(asked, [rank])
+        if opened is not None:
+            values = opened * 2.0**-WEIGHT_FRACTION
+            own = (float(values[0]), values[1:]) if rank == 0 else (0.0, values)
+    return own
+
+
+def _features(rt: Runtime, layout: Layout, features: Floats | None) -> Shared:
+    """Share the columns of all owners under a column of ones: int64[coefficients, rows]."""
+    ones = np.full((1, layout.rows), 2**FEATURE_FRACTION, dtype=np.int64)
+    parts = [rt.constant(ones)]
+    for owner, count in enumerate(layout.columns):
+        if not count:
+            continue
+        encoded = None
+        if owner == rt.rank:
+            encoded = _encode(features, (count, layout.rows), FEATURE_FRACTION, "features")
+        parts.append(rt.share(owner, encoded, (count, layout.rows), limit=LIMIT << FEATURE_FRACTION))
+    return concatenate(parts)
+
+
+def _label(rt: Runtime, layout: Layout, label: Floats | None) -> Shared:
+    encoded = None
+    if rt.rank == 0:
+        encoded = _encode(label, (layout.rows,), logistic.FRACTION, "label")
+    return rt.share(0, encoded, layout.rows, limit=LIMIT << logistic.FRACTION)
+
+
+def _encode(values: Floats | None, shape: tuple[int, ...], fraction: int, what: str) -> NDArray[np.int64]:
+    if values is None or values.shape != shape:
+        raise InvalidInput(f"{what}: expected an array of shape {shape}")
+    misfits = int(np.count_nonzero(~(np.abs(values) < LIMIT)))
+    if misfits:
+        raise ValueOutOfRange(f"{what}: {misfits} of {values.size} values are not below {LIMIT}")
+    encoded: NDArray[np.int64] = np.rint(values * 2.0**fraction).astype(np.int64)
+    return encoded
+
+
+def _predicted(rt: Runtime, family: Family, batch: Shared, weights: Shared) -> Shared:
+    """What the model says of each row, with the fractional bits of a residual."""
+    fitted = _fitted(rt, batch, weights)
+    if family is Family.LINEAR:
+        return rt.quotient(fitted, 2 ** (_FITTED - logistic.FRACTION))
+    return rt.add_public(rt.sigmoid(fitted, _FITTED), 2 ** (logistic.FRACTION - 1))
+
+
+def _fitted(rt: Runtime, batch: Shared, weights: Shared) -> Shared:
+    rows = Shared(batch.shares.transpose(0, 2, 1))
+    return rt.dot(rows, weights.reshape(1, weights.rows)).reshape(rows.rows)
+
+
+def _penalised(rt: Runtime, settings: Settings, size: int, gradient: Shared, weights: Shared) -> Shared:
+    """The gradient of a batch of some size, with that of the penalty; the intercept has none."""
+    if not settings.l2:
+        return gradient
+    penalties = np.full(weights.rows, round(settings.l2 * size * 2**_STEP), dtype=np.int64)
+    penalties[0] = 0
+    return rt.add(gradient, rt.scale(weights, penalties))
+
+
+def _opened_loss(rt: Runtime, layout: Layout, squares: list[Shared]) -> list[float]:
+    total = rt.sum(concatenate(squares))
+    opened = rt.open(total, range(len(layout.columns)))
+    return [] if opened is None else [float(opened[0]) * 4.0**-LOSS_FRACTION / layout.rows]
+
+
+def _stands_still(rt: Runtime, moved: Shared, tolerance: float) -> bool:
+    """Whether the coefficients moved by less than the tolerance together; every party learns it."""
+    unit = 2.0**WEIGHT_FRACTION
+    beyond = rt.add_public(rt.dot(moved, moved), -round((tolerance * unit) ** 2) - 1)
+    return _told(rt, beyond)
+
+
+def _check_reach(rt: Runtime, layout: Layout, family: Family, x: Shared, weights: Shared) -> None:
+    """End the run where the approximation, or the ring, cannot have held.
+
+    One in a hundred rows may be out of reach: those far from the boundary hardly move it.
+    """
+    fitted, reach = _fitted(rt, x, weights), family.reach << _FITTED
+    above = rt.is_negative(rt.add_public(rt.neg(fitted), reach))
+    below = rt.is_negative(rt.add_public(fitted, reach))
+    outside = rt.sum(rt.to_arithmetic(concatenate_bits([above, below])))
+    allowed = layout.rows // 100
+    if not _told(rt, rt.add_public(outside, -allowed - 1)):
+        raise ValueOutOfRange(
+            f"more than {allowed} of {layout.rows} fitted values are beyond {family.reach}: "
+            "a smaller rate or a larger l2 is needed"
+        )
+
+
+def _told(rt: Runtime, value: Shared) -> bool:
+    """Whether a value is negative, told to every party."""
+    opened = rt.open_bits(rt.is_negative(value), range(rt.parties))
+    assert opened is not None  # noqa: S101 - every party is among those told
+    return bool(opened[0])

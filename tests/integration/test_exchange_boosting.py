@@ -1,0 +1,181 @@
+"""Boosted trees over columns of two owners, as a job through hub and nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from exchange.testing import ConsortiumInProcess
+from federated import boosting
+from federated.boosting import Settings
+from ledger.entries import new_id
+from ledger.times import system_clock
+from mpc.mesh import Mesh, mesh_run
+from mpc.randomness import SystemRandomness
+from mpc.testing import run_mesh
+
+pytest.importorskip("tenseal", reason="TenSEAL is an extra")
+
+PURPOSE = "dpv:CustomerSolvencyMonitoring"
+EXPIRES = "2099-01-01T00:00:00Z"
+RNG = np.random.Generator(np.random.PCG64(9))
+PEOPLE = 260
+DEBT, INCOME, AGE = (
+    RNG.normal(4_000, 1_500, PEOPLE),
+    RNG.normal(2_500, 700, PEOPLE),
+    RNG.integers(18, 80, PEOPLE),
+)
+FITTED = (DEBT - 4_000) / 1_500 - (INCOME - 2_500) / 700 + (AGE > 50)
+LATE = (RNG.random(PEOPLE) < 1 / (1 + np.exp(-FITTED))).astype(np.int64)
+IDS = [f"p{i:03d}" for i in range(PEOPLE)]
+TABLES = {
+    "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "debt": DEBT[:220]}),
+    "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:], "age": AGE[40:]}),
+}
+CONTROLS = {
+    "lender": {
+        "person": ("identifier", "AFTER_JOIN"),
+        "late": ("label", "AFTER_AGGREGATE"),
+        "debt": ("feature", "AFTER_AGGREGATE"),
+    },
+    "bureau": {
+        "id": ("identifier", "AFTER_JOIN"),
+        "income": ("feature", "AFTER_COMPARE"),
+        "age": ("feature", "AFTER_COMPARE"),
+    },
+}
+NAMES = {"lender": "loans", "bureau": "people"}
+BOTH = slice(40, 220)
+GROWN = {"trees": 3, "depth": 2, "bins": 8}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInProcess]:
+    folder = tmp_path_factory.mktemp("columns")
+    for owner, table in TABLES.items():
+        pyarrow.csv.write_csv(table, folder / f"{owner}.csv")
+    with ConsortiumInProcess(tmp_path_factory.mktemp("consortium"), sources=[folder]) as consortium:
+        for owner, controls in CONTROLS.items():
+            consortium.client(owner).publish(
+                {
+                    "name": NAMES[owner],
+                    "title": NAMES[owner],
+                    "source": {"kind": "file", "location": str(folder / f"{owner}.csv")},
+                    "columns": [
+                        {"name": name, "role": role, "sensitivity": "internal", "control": control}
+                        for name, (role, control) in controls.items()
+                    ],
+                    "terms": _terms(list(controls)) | {"purposes": [PURPOSE], "uses": 50},
+                }
+            )
+        yield consortium
+
+
+def _terms(columns: list[str]) -> dict[str, Any]:
+    return {
+        "operations": ["psi/ecdh", "model/boosting"],
+        "columns": columns,
+        "uses": 20,
+        "expires": EXPIRES,
+        "min_cohort": 50,
+        "output_types": ["aggregate", "cardinality"],
+    }
+
+
+def agreed(running: ConsortiumInProcess, submitter: str) -> dict[str, str]:
+    found = {}
+    for owner, controls in CONTROLS.items():
+        if owner == submitter:
+            continue
+        asset = f"{owner}/{NAMES[owner]}"
+        asked = {"asset": asset, "purpose": PURPOSE, **_terms(list(controls))}
+        negotiation = running.client(submitter).request_agreement(asked)["negotiation"]
+        found[asset] = str(running.client(owner).approve(negotiation, "a test")["agreement"])
+    return found
+
+
+def _step(id_: str, component: str, parties: dict[str, str], **more: Any) -> dict[str, Any]:
+    empty: dict[str, Any] = {"inputs": {}, "after": [], "params": {}, "recipients": []}
+    return {"id": id_, "component": component, "version": 1, "parties": parties, **empty, **more}
+
+
+def _input(asset: str, *columns: str) -> dict[str, Any]:
+    return {"asset": asset, "columns": [{"name": name, "decimals": 0} for name in columns]}
+
+
+def train(at: ConsortiumInProcess, submitter: str, params: dict[str, Any], reader: str) -> dict[str, Any]:
+    lender, bureau, own = map(at.did, ("lender", "bureau", submitter))
+    match = _step(
+        "match",
+        "psi/ecdh",
+        {"left": lender, "right": bureau},
+        inputs={"left": _input("lender/loans", "person"), "right": _input("bureau/people", "id")},
+        params={"normalise": {"left": [], "right": []}, "minimum_matches": 50},
+    )
+    fit = _step(
+        "train",
+        "model/boosting",
+        {"owner-1": lender, "owner-2": bureau},
+        inputs={
+            "owner-1": _input("lender/loans", "late", "debt"),
+            "owner-2": _input("bureau/people", "income", "age"),
+        },
+        after=["match"],
+        params={"label": "late", "min_cohort": 50, **GROWN, **params},
+        recipients=[own],
+    )
+    read = _step("read", reader, {"reader": own}, after=["train"])
+    spec = {
+        "v": 1,
+        "job": new_id("job", system_clock),
+        "title": "Who is late",
+        "purpose": PURPOSE,
+        "agreements": agreed(at, submitter),
+        "steps": [match, fit, read],
+    }
+    job = at.client(submitter).submit(spec)["job"]
+    at.client(submitter).wait_job(job, timeout_s=90)
+    return {"job": job, **at.client(submitter).result(job)[0]}
+
+
+def pooled() -> boosting.Ensemble:
+    """The same trees from the matched rows, in memory."""
+    settings = Settings(**GROWN)
+
+    def play(mesh: Mesh) -> Any:
+        columns = [DEBT] if mesh.rank == 0 else [INCOME, AGE.astype(float)]
+        binned = boosting.bin_columns([one[BOTH] for one in columns], ["a", "b"][: len(columns)], 8)
+        with mesh_run(mesh, boosting.SPEC) as peers:
+            if mesh.rank:
+                return boosting.feature_owner(peers, settings, binned, SystemRandomness())
+            label = LATE[BOTH].astype(float)
+            return boosting.label_holder(peers, settings, binned, label, SystemRandomness())
+
+    return run_mesh([play, play])[0]  # type: ignore[no-any-return]
+
+
+def test_the_one_who_asked_reads_how_the_loss_fell_on_the_matched_rows(running: ConsortiumInProcess) -> None:
+    answer = train(running, "analyst", {"loss": "recipients"}, "report/result")
+    expected = pooled()
+    assert answer["facts"]["rows"] == 180
+    assert [float(row[1]) for row in answer["rows"]] == pytest.approx(expected.losses, abs=1e-9)
+    assert 0.7 < float(answer["facts"]["auc"]) < 1
+    assert "debt" not in json.dumps(answer)
+    shown = running.client("regulator").entries(job=answer["job"], type_="receipt.step")
+    receipts = {(entry["name"], entry["body"]["step"]) for entry in shown}
+    assert {("lender", "train"), ("bureau", "train")} <= receipts
+
+
+def test_an_owner_that_asked_reads_the_structure_and_its_own_thresholds(running: ConsortiumInProcess) -> None:
+    answer = train(running, "lender", {}, "model/trees")
+    grown = pooled()
+    assert len(answer["rows"]) == sum(len(tree.splits) + len(tree.leaves) for tree in grown.trees)
+    assert {row[2] for row in answer["rows"] if row[2]} == {"owner-1", "owner-2"}
+    assert {row[4] for row in answer["rows"] if row[4]} == {"debt"}
+    assert "income" not in json.dumps(answer)

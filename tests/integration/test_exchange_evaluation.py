@@ -1,0 +1,201 @@
+"""A split model of two owners is trained, scored and evaluated as a job through hub and nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from exchange.errors import JobRefused
+from exchange.sdk import LogisticRegression, RemoteTable
+from exchange.testing import ConsortiumInProcess
+from ledger.entries import new_id
+from ledger.times import system_clock
+
+PURPOSE = "dpv:CustomerSolvencyMonitoring"
+RNG = np.random.Generator(np.random.PCG64(9))
+PEOPLE = 260
+DEBT, INCOME = RNG.normal(4_000, 1_500, PEOPLE), RNG.normal(2_500, 700, PEOPLE)
+FITTED = (DEBT - 4_000) / 1_500 - (INCOME - 2_500) / 700
+LATE = (RNG.random(PEOPLE) < 1 / (1 + np.exp(-FITTED))).astype(np.int64)
+IDS = [f"p{i:03d}" for i in range(PEOPLE)]
+BOTH = slice(40, 220)
+TABLES = {
+    "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "debt": DEBT[:220]}),
+    "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:]}),
+}
+OPERATIONS = ["psi/ecdh", "model/logistic", "model/score", "model/evaluate"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInProcess]:
+    folder = tmp_path_factory.mktemp("columns")
+    for owner, table in TABLES.items():
+        pyarrow.csv.write_csv(table, folder / f"{owner}.csv")
+    with ConsortiumInProcess(tmp_path_factory.mktemp("consortium"), sources=[folder]) as consortium:
+        for owner, name, level in (
+            ("lender", "loans", "AFTER_AGGREGATE"),
+            ("bureau", "people", "AFTER_AGGREGATE"),
+            ("bureau", "open", "AS_JOIN_PAYLOAD"),
+        ):
+            columns = [
+                {
+                    "name": column,
+                    "role": "identifier"
+                    if column in ("person", "id")
+                    else "label"
+                    if column == "late"
+                    else "feature",
+                    "sensitivity": "internal",
+                    "control": "AFTER_JOIN" if column in ("person", "id") else level,
+                }
+                for column in TABLES[owner].column_names
+            ]
+            consortium.client(owner).publish(
+                {
+                    "name": name,
+                    "title": name,
+                    "source": {"kind": "file", "location": str(folder / f"{owner}.csv")},
+                    "columns": columns,
+                    "terms": _terms(owner) | {"purposes": [PURPOSE], "uses": 50},
+                }
+            )
+        yield consortium
+
+
+def _terms(owner: str) -> dict[str, Any]:
+    return {
+        "operations": OPERATIONS,
+        "columns": TABLES[owner].column_names,
+        "uses": 20,
+        "expires": "2099-01-01T00:00:00Z",
+        "min_cohort": 20,
+        "output_types": ["aggregate", "cardinality", "scores"],
+    }
+
+
+def _step(id_: str, component: str, parties: dict[str, str], **more: Any) -> dict[str, Any]:
+    empty: dict[str, Any] = {"inputs": {}, "after": [], "params": {}, "recipients": []}
+    return {"id": id_, "component": component, "version": 1, "parties": parties, **empty, **more}
+
+
+def _input(asset: str, *columns: str) -> dict[str, Any]:
+    return {"asset": asset, "columns": [{"name": name, "decimals": 0} for name in columns]}
+
+
+def scored(at: ConsortiumInProcess, people: str) -> dict[str, Any]:
+    """Train on 70 of 100 rows, and tell the lender the scores of the others."""
+    lender, bureau, helper = map(at.did, ("lender", "bureau", "regulator"))
+    owners = {"owner-1": lender, "owner-2": bureau}
+    computing = owners | {"helper-1": helper}
+    inputs = {
+        "owner-1": _input("lender/loans", "late", "debt"),
+        "owner-2": _input(f"bureau/{people}", "income"),
+    }
+    steps = [
+        _step(
+            "match",
+            "psi/ecdh",
+            {"left": lender, "right": bureau},
+            inputs={"left": _input("lender/loans", "person"), "right": _input(f"bureau/{people}", "id")},
+            params={"normalise": {"left": [], "right": []}, "minimum_matches": 20},
+        ),
+        _step(
+            "train",
+            "model/logistic",
+            computing,
+            inputs=inputs,
+            after=["match"],
+            params={
+                "label": "late",
+                "coefficients": "split",
+                "min_cohort": 20,
+                "test_percent": 30,
+                "batch": 256,
+                "epochs": 16,
+            },
+        ),
+        _step(
+            "score",
+            "model/score",
+            owners,
+            inputs=inputs,
+            after=["match", "train"],
+            params={"scores": "owner-1", "part": "test", "min_cohort": 20},
+            recipients=[lender],
+        ),
+    ]
+    spec = {
+        "v": 1,
+        "job": new_id("job", system_clock),
+        "title": "Who is late",
+        "purpose": PURPOSE,
+        "agreements": _agreed(at, "lender", people),
+        "steps": steps,
+    }
+    submitted = at.client("lender").submit(spec)["job"]
+    at.client("lender").wait_job(submitted, timeout_s=90)
+    return at.client("lender").result(submitted)[0]
+
+
+def _agreed(at: ConsortiumInProcess, submitter: str, people: str) -> dict[str, str]:
+    found = {}
+    for owner, asset in (("lender", "lender/loans"), ("bureau", f"bureau/{people}")):
+        if owner != submitter:
+            asked = {"asset": asset, "purpose": PURPOSE, **_terms(owner)}
+            negotiation = at.client(submitter).request_agreement(asked)["negotiation"]
+            found[asset] = str(at.client(owner).approve(negotiation, "a test")["agreement"])
+    return found
+
+
+def _auc(scores: Any, label: Any) -> float:
+    above = scores[label == 1][:, None] > scores[label == 0]
+    return float(above.mean())
+
+
+def test_who_asked_reads_how_good_the_model_is(running: ConsortiumInProcess) -> None:
+    agreements = _agreed(running, "analyst", "people")
+    lender, bureau, helper = map(running.did, ("lender", "bureau", "regulator"))
+    model = LogisticRegression(
+        running.client("analyst"),
+        PURPOSE,
+        helper,
+        rules=(),
+        min_cohort=20,
+        test_percent=0,
+        epochs=16,
+        batch=256,
+        timeout_s=90,
+    ).fit(
+        [
+            RemoteTable(lender, "lender/loans", "person", ("debt",), agreements["lender/loans"]),
+            RemoteTable(bureau, "bureau/people", "id", ("income",), agreements["bureau/people"]),
+        ],
+        "late",
+    )
+    fitted, label = FITTED[BOTH], LATE[BOTH]
+    facts = model.report_
+    assert (facts["rows"], facts["positives"]) == (180, int(label.sum()))
+    # A model of other coefficients than those that made the label orders a few pairs in another way.
+    assert model.score() == pytest.approx(_auc(fitted, label), abs=0.02)
+    rows = running.client("analyst").result(model.job_)[0]["rows"]
+    assert [row[1] for row in rows] == [20] * 9
+    assert sum(row[2] for row in rows) == label.sum()
+    assert {"roc.png", "ks.png", "gain.png", "lift.png", "calibration.png"} <= set(model.files_)
+
+
+def test_the_label_holder_learns_scores_where_the_other_owner_lets_it_see_rows(
+    running: ConsortiumInProcess,
+) -> None:
+    with pytest.raises(JobRefused, match="income"):
+        scored(running, "people")
+    answer = scored(running, "open")
+    rows = [row for row, _ in answer["rows"]]
+    assert len(rows) == 54
+    assert set(rows) <= set(range(40, 220))
+    scores = np.array([float(score) for _, score in answer["rows"]])
+    assert np.corrcoef(np.log(scores / (1 - scores)), FITTED[rows])[0, 1] > 0.98

@@ -1,0 +1,172 @@
+"""Regression over columns of two owners and a helper, as a job through hub and nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from exchange.errors import JobFailed
+from exchange.testing import ConsortiumInProcess
+from ledger.entries import new_id
+from ledger.times import system_clock
+
+PURPOSE = "dpv:CustomerSolvencyMonitoring"
+EXPIRES = "2099-01-01T00:00:00Z"
+RNG = np.random.Generator(np.random.PCG64(9))
+PEOPLE = 260
+DEBT, INCOME, AGE = (
+    RNG.normal(4_000, 1_500, PEOPLE),
+    RNG.normal(2_500, 700, PEOPLE),
+    RNG.integers(18, 80, PEOPLE),
+)
+FITTED = (DEBT - 4_000) / 1_500 - (INCOME - 2_500) / 700
+LATE = (RNG.random(PEOPLE) < 1 / (1 + np.exp(-FITTED))).astype(np.int64)
+IDS = [f"p{i:03d}" for i in range(PEOPLE)]
+TABLES = {
+    "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "debt": DEBT[:220]}),
+    "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:], "age": AGE[40:]}),
+}
+CONTROLS = {
+    "lender": {
+        "person": ("identifier", "AFTER_JOIN"),
+        "late": ("label", "AFTER_AGGREGATE"),
+        "debt": ("feature", "AFTER_AGGREGATE"),
+    },
+    "bureau": {
+        "id": ("identifier", "AFTER_JOIN"),
+        "income": ("feature", "AFTER_AGGREGATE"),
+        "age": ("feature", "AFTER_AGGREGATE"),
+    },
+}
+NAMES = {"lender": "loans", "bureau": "people"}
+BOTH = slice(40, 220)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInProcess]:
+    folder = tmp_path_factory.mktemp("columns")
+    for owner, table in TABLES.items():
+        pyarrow.csv.write_csv(table, folder / f"{owner}.csv")
+    with ConsortiumInProcess(tmp_path_factory.mktemp("consortium"), sources=[folder]) as consortium:
+        for owner, controls in CONTROLS.items():
+            consortium.client(owner).publish(
+                {
+                    "name": NAMES[owner],
+                    "title": NAMES[owner],
+                    "source": {"kind": "file", "location": str(folder / f"{owner}.csv")},
+                    "columns": [
+                        {"name": name, "role": role, "sensitivity": "internal", "control": control}
+                        for name, (role, control) in controls.items()
+                    ],
+                    "terms": _terms(list(controls)) | {"purposes": [PURPOSE], "uses": 50},
+                }
+            )
+        yield consortium
+
+
+def _terms(columns: list[str]) -> dict[str, Any]:
+    return {
+        "operations": ["psi/ecdh", "model/logistic"],
+        "columns": columns,
+        "uses": 20,
+        "expires": EXPIRES,
+        "min_cohort": 50,
+        "output_types": ["aggregate", "cardinality"],
+    }
+
+
+def agreed(running: ConsortiumInProcess, submitter: str) -> dict[str, str]:
+    found = {}
+    for owner, controls in CONTROLS.items():
+        if owner == submitter:
+            continue
+        asset = f"{owner}/{NAMES[owner]}"
+        asked = {"asset": asset, "purpose": PURPOSE, **_terms(list(controls))}
+        negotiation = running.client(submitter).request_agreement(asked)["negotiation"]
+        found[asset] = str(running.client(owner).approve(negotiation, "a test")["agreement"])
+    return found
+
+
+def _step(id_: str, component: str, parties: dict[str, str], **more: Any) -> dict[str, Any]:
+    empty: dict[str, Any] = {"inputs": {}, "after": [], "params": {}, "recipients": []}
+    return {"id": id_, "component": component, "version": 1, "parties": parties, **empty, **more}
+
+
+def _input(asset: str, *columns: str) -> dict[str, Any]:
+    return {"asset": asset, "columns": [{"name": name, "decimals": 0} for name in columns]}
+
+
+def train(at: ConsortiumInProcess, submitter: str, params: dict[str, Any], reader: str) -> dict[str, Any]:
+    lender, bureau, helper, own = map(at.did, ("lender", "bureau", "regulator", submitter))
+    match = _step(
+        "match",
+        "psi/ecdh",
+        {"left": lender, "right": bureau},
+        inputs={"left": _input("lender/loans", "person"), "right": _input("bureau/people", "id")},
+        params={"normalise": {"left": [], "right": []}, "minimum_matches": 50},
+    )
+    fit = _step(
+        "train",
+        "model/logistic",
+        {"owner-1": lender, "owner-2": bureau, "helper-1": helper},
+        inputs={
+            "owner-1": _input("lender/loans", "late", "debt"),
+            "owner-2": _input("bureau/people", "income", "age"),
+        },
+        after=["match"],
+        params={"label": "late", "min_cohort": 50, "batch": 256, "epochs": 240, **params},
+        recipients=[own],
+    )
+    read = _step("read", reader, {"reader": own}, after=["train"])
+    spec = {
+        "v": 1,
+        "job": new_id("job", system_clock),
+        "title": "Who is late",
+        "purpose": PURPOSE,
+        "agreements": agreed(at, submitter),
+        "steps": [match, fit, read],
+    }
+    job = at.client(submitter).submit(spec)["job"]
+    at.client(submitter).wait_job(job, timeout_s=90)
+    return {"job": job, **at.client(submitter).result(job)[0]}
+
+
+def pooled() -> Any:
+    """Coefficients on the pooled rows, of standardised columns, by Newton's method."""
+    columns = [np.asarray(one, dtype=float)[BOTH] for one in (DEBT, INCOME, AGE)]
+    x = np.vstack([np.ones(180), *((one - one.mean()) / one.std() for one in columns)])
+    w = np.zeros(len(x))
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-w @ x))
+        w -= np.linalg.solve((x * (p * (1 - p))) @ x.T, x @ (p - LATE[BOTH]))
+    return w
+
+
+def test_the_one_who_asked_reads_coefficients_of_the_pooled_rows(running: ConsortiumInProcess) -> None:
+    answer = train(running, "analyst", {"coefficients": "recipients"}, "report/result")
+    assert answer["columns"] == ["party", "column", "coefficient"]
+    assert [row[1] for row in answer["rows"]] == ["(intercept)", "debt", "income", "age"]
+    np.testing.assert_allclose([float(row[2]) for row in answer["rows"]], pooled(), atol=0.03)
+    shown = running.client("regulator").entries(job=answer["job"], type_="receipt.step")
+    receipts = {(entry["name"], entry["body"]["step"]) for entry in shown}
+    assert {(name, "train") for name in ("lender", "bureau", "regulator")} <= receipts
+
+
+@pytest.mark.slow
+def test_an_owner_that_asked_reads_its_own_part_of_a_split_model(running: ConsortiumInProcess) -> None:
+    answer = train(running, "lender", {"coefficients": "split"}, "model/part")
+    assert [row[0] for row in answer["rows"]] == ["debt"]
+    got = [float(answer["facts"]["intercept"]), float(answer["rows"][0][1])]
+    np.testing.assert_allclose(got, pooled()[:2], atol=0.03)
+    assert "income" not in json.dumps(answer)
+
+
+def test_too_few_rows_for_the_owners_minimum_fail_the_job(running: ConsortiumInProcess) -> None:
+    with pytest.raises(JobFailed):
+        train(running, "analyst", {"coefficients": "recipients", "min_cohort": 500}, "report/result")

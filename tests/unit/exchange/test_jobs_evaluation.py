@@ -1,0 +1,442 @@
+"""Scoring and evaluation as steps of a job: the measures of pooled rows, for those who may have them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from exchange.errors import InvalidRequest, JobFailed
+from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.evaluation import report
+from exchange.jobs.evaluation.component import COMPONENT as EVALUATE
+from exchange.jobs.registry import built_in
+from exchange.jobs.regression.held_out import HeldOut
+from exchange.jobs.regression.part import ModelPart
+from exchange.jobs.scoring.component import COMPONENT as SCORE
+from exchange.jobs.scoring.part import ScorePart
+from exchange.jobs.spec import JobSpec
+from exchange.jobs.testing import JOB, nothing_lent
+from federated import metrics
+from ledger import canonical
+from mpc.channel import Channel
+from mpc.errors import CohortTooSmall, InputsDisagree, MalformedMessage, ValueOutOfRange
+from mpc.mesh import Mesh
+from mpc.randomness import SystemRandomness
+from mpc.testing import mesh_of, mesh_outcomes, run_mesh
+from policies.column_control import Level
+
+RNG = np.random.default_rng(17)
+ROWS = 240
+INCOME, AGE, DEBT = RNG.normal(3000, 900, ROWS), RNG.integers(18, 80, ROWS), RNG.normal(size=ROWS)
+FITTED = -0.2 + 1.0 * (INCOME - 3000) / 900 - 0.8 * (AGE - 49) / 18 + 0.5 * DEBT
+LATE = (RNG.random(ROWS) < 1 / (1 + np.exp(-FITTED))).astype(np.int64)
+SPENT = 20 + 50 * (FITTED + 0.3 * RNG.normal(size=ROWS))
+TABLES: dict[str, dict[str, Any]] = {
+    "owner-1": {"late": LATE, "spent": SPENT, "income": INCOME},
+    "owner-2": {"age": AGE, "debt": DEBT},
+}
+HELD = HeldOut("ab12", 25)
+ANALYST = "did:key:zAnalyst"
+SCORED = {"owner-1": ("income",), "owner-2": ("age", "debt")}
+
+
+def models(family: str = "logistic") -> dict[str, ModelPart]:
+    """Parts of the model that made the fitted values; a linear one has a label of mean 20, deviation 50."""
+    mean, scale = ("0", 1.0) if family == "logistic" else ("20", 50.0)
+    unit = {"family": family, "epochs": 9, "losses": (), "held_out": HELD}
+    first = ModelPart(
+        columns=("income",),
+        coefficients=("1",),
+        means=("3000",),
+        deviations=("900",),
+        intercept="-0.2",
+        label_mean=mean,
+        label_deviation=f"{scale:g}",
+        **unit,  # type: ignore[arg-type]
+    )
+    second = ModelPart(
+        columns=("age", "debt"),
+        coefficients=("-0.8", "0.5"),
+        means=("49", "0"),
+        deviations=("18", "1"),
+        intercept="0",
+        label_mean="0",
+        label_deviation="1",
+        **unit,  # type: ignore[arg-type]
+    )
+    return {"owner-1": first, "owner-2": second}
+
+
+def _inputs(columns: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {
+        role: {"asset": f"{role}/table", "columns": [{"name": name, "decimals": 0} for name in names]}
+        for role, names in columns.items()
+    }
+
+
+def spec_of(
+    score: Mapping[str, Any] | None = None,
+    evaluate: Mapping[str, Any] | None = None,
+    family: str = "logistic",
+    change: Mapping[str, Mapping[str, Any]] | None = None,
+) -> JobSpec:
+    """Match, train, score, evaluate, report; ``change`` replaces fields of steps by id."""
+    label = "late" if family == "logistic" else "spent"
+    with_label = {**SCORED, "owner-1": (label, *SCORED["owner-1"])}
+    owners = {role: f"did:key:z{role}" for role in TABLES}
+    helped = owners | {"helper-1": "did:key:zHelper"}
+    scores = {"scores": "shared", "min_cohort": 20, **(score or {})}
+    told = [owners["owner-1"]] if scores["scores"] == "owner-1" else []
+    steps: list[dict[str, Any]] = [
+        {
+            "id": "match",
+            "component": "psi/ecdh",
+            "parties": {"left": owners["owner-1"], "right": owners["owner-2"]},
+            "inputs": {
+                side: {"asset": f"{role}/table", "columns": [{"name": "person", "decimals": 0}]}
+                for side, role in (("left", "owner-1"), ("right", "owner-2"))
+            },
+            "params": {"normalise": {"left": [], "right": []}, "minimum_matches": 10},
+        },
+        {
+            "id": "train",
+            "component": f"model/{family}",
+            "parties": helped,
+            "inputs": _inputs(with_label),
+            "after": ["match"],
+            "params": {"label": label, "coefficients": "split", "min_cohort": 20, "test_percent": 25},
+        },
+        {
+            "id": "score",
+            "component": "model/score",
+            "parties": owners,
+            "inputs": _inputs(SCORED),
+            "after": ["match", "train"],
+            "params": scores,
+            "recipients": told,
+        },
+        {
+            "id": "evaluate",
+            "component": "model/evaluate",
+            "parties": helped,
+            "inputs": _inputs(with_label),
+            "after": ["score"],
+            "params": {"label": label, "min_cohort": 20, **(evaluate or {})},
+            "recipients": [ANALYST],
+        },
+        {
+            "id": "read",
+            "component": "report/evaluation",
+            "parties": {"reader": ANALYST},
+            "after": ["evaluate"],
+        },
+    ]
+    empty: dict[str, Any] = {"version": 1, "inputs": {}, "after": [], "params": {}, "recipients": []}
+    whole = [empty | step | dict((change or {}).get(step["id"], {})) for step in steps]
+    return JobSpec.from_json(
+        {"v": 1, "job": JOB, "title": "t", "purpose": "p", "agreements": {}, "steps": whole}
+    )
+
+
+def context_of(
+    spec: JobSpec, step_id: str, role: str, mesh: Mesh, component: Component, **given: Any
+) -> StepContext:
+    step, ranks = spec.step(step_id), component.ranks(spec.step(step_id))
+    table = given.pop("tables", TABLES).get(role, {})
+
+    def channel(other: str) -> Channel:
+        return mesh.channels[ranks.index(other)]
+
+    usual: dict[str, Any] = {"before": {}, "earlier": {}, "released": {}}
+    return StepContext(
+        step=step,
+        role=role,
+        ranks=ranks,
+        session=mesh.session,
+        minimum_cohort=2,
+        read=lambda name: iter([pa.record_batch([pa.array(table[name])], names=[name])]),
+        channel=channel,
+        rng=SystemRandomness(),
+        progress=lambda done, total: None,
+        hand_over=nothing_lent(),
+        **usual | given,
+    )
+
+
+Play = Callable[[Mesh], tuple[Outcome, int]]
+
+
+def scoring(
+    spec: JobSpec, family: str = "logistic", rows: Mapping[str, Any] | None = None, **given: Any
+) -> list[Play]:
+    parts = models(family)
+
+    def role(mesh: Mesh) -> tuple[Outcome, int]:
+        own = SCORE.ranks(spec.step("score"))[mesh.rank]
+        aligned = np.asarray((rows or {}).get(own, np.arange(ROWS))).astype("<i8").tobytes()
+        earlier = {"match": aligned, "train": parts[own].encode()}
+        context = context_of(spec, "score", own, mesh, SCORE, earlier=earlier, **given)
+        return SCORE.run(context), sum(one.stats.bytes_sent for one in mesh.channels.values())
+
+    return [role] * 2
+
+
+def evaluating(spec: JobSpec, scored: Sequence[Outcome], **given: Any) -> list[Play]:
+    ranks = EVALUATE.ranks(spec.step("evaluate"))
+
+    def role(mesh: Mesh) -> tuple[Outcome, int]:
+        earlier = {"score": scored[mesh.rank].local} if mesh.rank < len(scored) else {}
+        context = context_of(spec, "evaluate", ranks[mesh.rank], mesh, EVALUATE, earlier=earlier, **given)
+        return EVALUATE.run(context), sum(one.stats.bytes_sent for one in mesh.channels.values())
+
+    return [role] * len(ranks)
+
+
+def scored_by(spec: JobSpec, family: str = "logistic", **given: Any) -> list[Outcome]:
+    return [outcome for outcome, _ in run_mesh(scoring(spec, family, **given))]
+
+
+def releases_of(spec: JobSpec, family: str = "logistic") -> dict[str, bytes]:
+    ended = run_mesh(evaluating(spec, scored_by(spec, family)))
+    releases = {
+        role: outcome.release
+        for role, (outcome, _) in zip(EVALUATE.ranks(spec.step("evaluate")), ended, strict=True)
+    }
+    assert all(one is not None for one in releases.values())
+    return releases  # type: ignore[return-value]
+
+
+def files_of(spec: JobSpec, releases: Mapping[str, bytes]) -> tuple[dict[str, Any], Mapping[str, bytes]]:
+    before = {"evaluate": spec.step("evaluate")}
+    context = context_of(
+        spec,
+        "read",
+        "reader",
+        Mesh(0, b"s", {}),
+        report.COMPONENT,
+        before=before,
+        released={"evaluate": releases},
+    )
+    files = report.COMPONENT.run(context).files
+    answer: Any = canonical.decode(files["result.json"])
+    return answer, files
+
+
+def test_the_whole_job_is_accepted() -> None:
+    for score in ({"scores": "shared"}, {"scores": "owner-1", "part": "train"}):
+        built_in().check(spec_of(score))
+
+
+def test_shared_scores_stay_in_parts_that_add_up_and_nothing_is_sent() -> None:
+    spec = spec_of()
+    ended = run_mesh(scoring(spec))
+    assert [sent for _, sent in ended] == [0, 0]
+    assert all(outcome.release is None and not outcome.files for outcome, _ in ended)
+    first, second = (ScorePart.decode(outcome.local) for outcome, _ in ended)
+    np.testing.assert_allclose((first.parts + second.parts) / 2**12, FITTED, atol=2**-12)
+    assert first.rows.tolist() == list(range(ROWS))
+
+
+def test_an_owner_of_the_label_alone_adds_the_intercept() -> None:
+    columns = {"owner-1": ("late",), "owner-2": ("age", "debt")}
+    change = {name: {"inputs": _inputs(columns)} for name in ("train", "score", "evaluate")}
+    spec = spec_of(change=change)
+    built_in().check(spec)
+    model = replace(models()["owner-1"], columns=(), coefficients=(), means=(), deviations=())
+    earlier = {"match": np.arange(9).astype("<i8").tobytes() * 3, "train": model.encode()}
+    outcome = SCORE.run(context_of(spec, "score", "owner-1", Mesh(0, b"s", {}), SCORE, earlier=earlier))
+    assert ScorePart.decode(outcome.local).parts.tolist() == [round(-0.2 * 2**12)] * 27
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"), [("logistic", 1 / (1 + np.exp(-FITTED))), ("linear", 20 + 50 * FITTED)]
+)
+def test_the_label_holder_may_learn_the_scores_of_its_rows(family: str, expected: Any) -> None:
+    spec = spec_of({"scores": "owner-1"}, family=family)
+    swapped = RNG.permutation(ROWS)
+    tables = TABLES | {"owner-1": {name: column[swapped] for name, column in TABLES["owner-1"].items()}}
+    back = np.argsort(swapped)
+    ended = run_mesh(scoring(spec, family, rows={"owner-1": back}, tables=tables))
+    (first, _), (second, _) = ended
+    assert not second.files
+    answer: Any = canonical.decode(first.files["result.json"])
+    assert [row for row, _ in answer["rows"]] == list(range(ROWS))
+    listed = first.files["scores.csv"].decode().split()
+    assert listed == ["row,score", *(f"{row},{score}" for row, score in answer["rows"])]
+    got = [float(score) for _, score in answer["rows"]]
+    np.testing.assert_allclose(got, expected[swapped], atol=0.05 if family == "linear" else 1e-4)
+    estimate = SCORE.estimate(spec.step("score"), {"owner-1": ROWS, "owner-2": ROWS + 5})  # type: ignore[misc]
+    assert [sent for _, sent in ended] == [estimate[role].sent_bytes for role in SCORED]
+
+
+def test_rows_held_out_of_training_are_scored_alone() -> None:
+    held = {part: scored_by(spec_of({"part": part})) for part in ("train", "test")}
+    rows = {part: ScorePart.decode(outcomes[0].local).rows.tolist() for part, outcomes in held.items()}
+    assert (len(rows["train"]), len(rows["test"])) == (180, 60)
+    assert sorted(rows["train"] + rows["test"]) == list(range(ROWS))
+    assert rows["test"] == HELD.test(ROWS).tolist()
+
+
+def test_recipients_read_the_measures_of_pooled_rows() -> None:
+    spec = spec_of(evaluate={"bins": 6})
+    answer, files = files_of(spec, releases_of(spec))
+    scores, label = np.round(FITTED, 3), LATE.astype(np.float64)
+    chances = 1 / (1 + np.exp(-FITTED))
+    facts = answer["facts"]
+    assert (facts["rows"], facts["positives"]) == (ROWS, int(LATE.sum()))
+    assert float(facts["auc"]) == pytest.approx(metrics.auc(scores, label), abs=1e-3)
+    assert float(facts["ks"]) == pytest.approx(metrics.ks(scores, label), abs=0.01)
+    assert float(facts["brier"]) == pytest.approx(metrics.brier(chances, label), abs=0.0032)
+    bins = metrics.Binned.of(chances, label, 6)
+    lines = [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
+    assert [line["rows"] for line in lines] == [40] * 6
+    assert [line["positives"] for line in lines] == bins.labels.tolist()
+    assert [float(line["gain"]) for line in lines] == pytest.approx(bins.gain(), abs=1e-5)
+    assert [float(line["lift"]) for line in lines] == pytest.approx(bins.lift(), abs=1e-5)
+    counts = bins.confusion(2)
+    assert lines[1]["true positives"] == counts.true_positives
+    assert lines[1]["false negatives"] == counts.false_negatives
+    assert float(lines[1]["precision"]) == pytest.approx(counts.precision, abs=1e-5)
+    assert {"roc.png", "ks.png", "gain.png", "lift.png", "calibration.png", "table.csv"} <= set(files)
+
+
+def test_plots_show_points_and_their_words() -> None:
+    from matplotlib import image
+
+    spec = spec_of()
+    _, files = files_of(spec, releases_of(spec))
+    for name in ("roc", "ks", "gain", "lift", "calibration"):
+        pixels = image.imread(io.BytesIO(files[f"{name}.png"]))
+        assert pixels.shape[:2] == (378, 405)
+        inked = pixels[..., :3].sum(axis=2) < 2.5
+        assert inked[60:-60, 80:-20].sum() > 300, name
+        assert inked[:30].any(), name
+        assert inked[-25:].any(), name
+    assert len({content for name, content in files.items() if name.endswith(".png")}) == 5
+
+
+def test_errors_of_a_linear_model_are_in_the_unit_of_the_label() -> None:
+    spec = spec_of(family="linear")
+    answer, files = files_of(spec, releases_of(spec, "linear"))
+    expected = metrics.regression(20 + 50 * FITTED, SPENT)
+    found = [float(answer["facts"][name]) for name in ("mean_squared_error", "mean_absolute_error", "r2")]
+    np.testing.assert_allclose(found, [expected.mse, expected.mae, expected.r2], rtol=2e-3)
+    bins = metrics.Binned.of(20 + 50 * FITTED, SPENT, 10).calibration()
+    np.testing.assert_allclose([float(row[3]) for row in answer["rows"]], bins.observed, rtol=0.02, atol=0.5)
+    assert "roc.png" not in files
+
+
+def test_a_bin_has_at_least_the_minimum_of_rows_and_so_has_each_class() -> None:
+    spec = spec_of(evaluate={"min_cohort": 70})
+    scored = scored_by(spec)
+    outcomes = [outcome for outcome, _ in run_mesh(evaluating(spec, scored))]
+    assert [(outcome.cohort, outcome.figures) for outcome in outcomes] == [(80, 3)] * 3
+    assert outcomes[0].rows is not None
+    assert outcomes[2].rows is None
+    for minimum in (ROWS + 1, int(min(LATE.sum(), ROWS - LATE.sum())) + 1):
+        refused = spec_of(evaluate={"min_cohort": minimum})
+        ended = mesh_outcomes(evaluating(refused, scored), mesh_of(3, timeout_s=5))
+        assert isinstance(ended[0], CohortTooSmall)
+        assert all(isinstance(end, Exception) for end in ended)
+
+
+def test_shares_of_other_runs_do_not_fit_and_all_are_needed() -> None:
+    spec = spec_of()
+    first, second = releases_of(spec), releases_of(spec)
+    step = spec.step("evaluate")
+    assert EVALUATE.open_result is not None
+    for role in first:
+        assert first[role] != second[role]
+        with pytest.raises(JobFailed, match="one run"):
+            EVALUATE.open_result(step, first | {role: second[role]})
+        with pytest.raises(JobFailed, match="3 parties"):
+            EVALUATE.open_result(step, {name: one for name, one in first.items() if name != role})
+        for bad in (first[role][:-1], first[role] + b"\0"):
+            with pytest.raises(MalformedMessage):
+                EVALUATE.open_result(step, first | {role: bad})
+
+
+def test_labels_and_rows_that_do_not_fit_end_the_step() -> None:
+    spec = spec_of()
+    scored = scored_by(spec)
+    bad = TABLES | {"owner-1": TABLES["owner-1"] | {"late": LATE * 2}}
+    ended = mesh_outcomes(evaluating(spec, scored, tables=bad), mesh_of(3, timeout_s=3))
+    assert isinstance(ended[0], ValueOutOfRange)
+    assert all(isinstance(end, Exception) for end in ended)
+    other = scored_by(spec_of({"part": "test"}))
+    ended = mesh_outcomes(evaluating(spec, [scored[0], other[1]]))
+    assert any(isinstance(end, InputsDisagree) for end in ended)
+    assert all(isinstance(end, Exception) for end in ended)
+    few = mesh_outcomes(scoring(spec_of({"min_cohort": 500})))
+    assert all(isinstance(end, JobFailed) for end in few)
+    holed = TABLES | {"owner-2": TABLES["owner-2"] | {"debt": np.where(np.arange(ROWS) < 3, np.inf, DEBT)}}
+    ended = mesh_outcomes(scoring(spec, tables=holed))
+    assert "column debt: expected a value in every row, found 3" in str(ended[1])
+
+
+def test_the_estimate_is_what_an_evaluation_sends() -> None:
+    spec = spec_of()
+    ended = run_mesh(evaluating(spec, scored_by(spec)))
+    step = spec.step("evaluate")
+    assert EVALUATE.estimate is not None
+    estimate = EVALUATE.estimate(step, {"owner-1": ROWS, "owner-2": ROWS + 7})
+    for role, (_, sent) in zip(EVALUATE.ranks(step), ended, strict=True):
+        assert sent == estimate[role].sent_bytes
+
+
+@pytest.mark.parametrize(
+    ("step", "change", "words"),
+    [
+        ("score", {"after": ["train", "match"]}, r"after\[0\]: expected a step of psi/ecdh"),
+        ("score", {"after": ["match"]}, "the one that trained, got 1"),
+        ("score", {"recipients": [ANALYST]}, "nobody, where scores stay shared"),
+        (
+            "score",
+            {"inputs": _inputs(SCORED | {"owner-2": ("age",)})},
+            "columns of step train: age, debt, got age",
+        ),
+        (
+            "train",
+            {"params": {"label": "late", "coefficients": "recipients", "min_cohort": 20}},
+            "split, for",
+        ),
+        ("evaluate", {"recipients": []}, "who receives the evaluation"),
+        ("evaluate", {"inputs": _inputs(SCORED)}, "one of owner-1's income"),
+        (
+            "evaluate",
+            {"inputs": _inputs({"owner-1": ("late",), "owner-2": ("age", "debt")})},
+            "columns of step score: income, got late",
+        ),
+        ("evaluate", {"params": {"label": "late", "min_cohort": 20, "bins": 0}}, "1 to 100"),
+    ],
+)
+def test_steps_that_do_not_fit_together_are_refused_by_field(
+    step: str, change: dict[str, Any], words: str
+) -> None:
+    recipients = {"recipients": [ANALYST]} if step == "train" else {}
+    with pytest.raises(InvalidRequest, match=words):
+        built_in().check(spec_of(change={step: change | recipients}))
+
+
+def test_held_out_rows_need_a_model_that_held_some_out() -> None:
+    params = {"label": "late", "coefficients": "split", "min_cohort": 20}
+    with pytest.raises(InvalidRequest, match="all, as step train held no rows out"):
+        built_in().check(spec_of({"part": "test"}, change={"train": {"params": params}}))
+
+
+def test_column_control_sees_rows_where_scores_are_told_and_figures_of_an_evaluation() -> None:
+    told = spec_of({"scores": "owner-1"})
+    shown = [use for use in SCORE.uses(told.step("score")) if use.viewer]
+    assert {use.column for use in shown} == {"age", "debt"}
+    assert {use.viewer for use in shown} == {"did:key:zowner-1"}
+    assert all(use.after == {Level.AS_JOIN_PAYLOAD} for use in shown)
+    assert not [use for use in SCORE.uses(spec_of().step("score")) if use.viewer]
+    shown = [use for use in EVALUATE.uses(told.step("evaluate")) if use.viewer]
+    assert {use.column for use in shown} == {"late", "income", "age", "debt"}
+    assert all(Level.AFTER_AGGREGATE in use.after for use in shown)

@@ -1,0 +1,161 @@
+"""Tables of partial scores, sealed parts, and the sum of partial scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from connectors.errors import DuplicateIdentifiers, EmptyIdentifiers, InvalidIdentifiers, MissingValues
+from exchange.errors import InvalidRequest, SealBroken
+from exchange.identity import NodeKeys
+from exchange.jobs.regression.held_out import HeldOut
+from exchange.jobs.regression.part import ModelPart
+from exchange.scoring.asking import combine
+from exchange.scoring.errors import ScoreFailed
+from exchange.scoring.partials import PartialTable, make_table, partial_scores
+from exchange.scoring.parts import open_part, seal_part
+from exchange.scoring.requests import Filing
+from exchange.scoring.serving import encode_answer, read_answer
+from ledger.errors import CommitmentMismatch
+
+SECRET = b"s" * 32
+PART = ModelPart(
+    family="logistic",
+    columns=("income", "age"),
+    coefficients=("-1.5", "0.25"),
+    means=("2000", "40"),
+    deviations=("500", "10"),
+    intercept="0.125",
+    label_mean="0",
+    label_deviation="1",
+    epochs=3,
+    losses=(),
+    held_out=HeldOut("00", 0),
+)
+IDS = [f"p{number}" for number in range(500)]
+RNG = np.random.Generator(np.random.PCG64(3))
+ROWS = pa.record_batch(
+    {"id": IDS, "income": RNG.normal(2000, 500, 500), "age": RNG.integers(18, 90, 500)},
+)
+
+
+def plain(number: int) -> float:
+    income, age = (ROWS.column(name)[number].as_py() for name in ("income", "age"))
+    return 0.125 - 1.5 * (income - 2000) / 500 + 0.25 * (age - 40) / 10
+
+
+def made(folder: Path, rows: list[pa.RecordBatch], rules: tuple[str, ...] = ()) -> PartialTable:
+    path = folder / "1.npy"
+    assert make_table(path, rows, "id", rules, PART, SECRET) == sum(batch.num_rows for batch in rows)
+    return PartialTable(path, rules, SECRET)
+
+
+def test_a_table_finds_the_partial_score_of_each_person(tmp_path: Path) -> None:
+    table = made(tmp_path, [ROWS.slice(0, 333), ROWS.slice(333)], ("trim", "lower"))
+    assert len(table) == 500
+    found = table.find([" P7", "p499", "nobody", "p0"])
+    np.testing.assert_allclose(found[[0, 1, 3]], [plain(7), plain(499), plain(0)], rtol=1e-12)
+    assert np.isnan(found[2])
+    np.testing.assert_allclose(table.find(IDS), partial_scores(ROWS, PART))
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_table_names_nobody_without_the_nodes_key(tmp_path: Path) -> None:
+    made(tmp_path, [ROWS])
+    other = PartialTable(tmp_path / "1.npy", (), b"t" * 32)
+    assert np.isnan(other.find(IDS)).all()
+    assert b"p499" not in (tmp_path / "1.npy").read_bytes()
+
+
+def test_a_table_of_no_rows_finds_nobody(tmp_path: Path) -> None:
+    assert np.isnan(made(tmp_path, []).find(["p1"])).all()
+
+
+def test_rows_that_cannot_be_served_are_counted_and_the_table_before_stays(tmp_path: Path) -> None:
+    made(tmp_path, [ROWS])
+    before = (tmp_path / "1.npy").read_bytes()
+    doubled = pa.record_batch({"id": ["a", "A", "b"], "income": [1.0, 2.0, 3.0], "age": [1, 2, 3]})
+    empty = pa.record_batch({"id": ["a", None, ""], "income": [1.0, 2.0, 3.0], "age": [1, 2, 3]})
+    missing = pa.record_batch({"id": ["a", "b"], "income": [1.0, None], "age": [1, 2]})
+    for rows, error in ((doubled, DuplicateIdentifiers), (empty, EmptyIdentifiers), (missing, MissingValues)):
+        with pytest.raises(error) as caught:
+            make_table(tmp_path / "1.npy", [rows], "id", ("lower",), PART, SECRET)
+        assert str(2 if rows is empty else 1) in str(caught.value)
+    assert (tmp_path / "1.npy").read_bytes() == before
+
+
+def test_an_identifier_that_is_none_by_the_rules_is_refused_without_its_value(tmp_path: Path) -> None:
+    make_table(tmp_path / "1.npy", [], "id", ("e164-86",), PART, SECRET)
+    with pytest.raises(InvalidIdentifiers) as caught:
+        PartialTable(tmp_path / "1.npy", ("e164-86",), SECRET).find(["no number"])
+    assert "no number" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def keys() -> NodeKeys:
+    return NodeKeys.generate("lender", "test.parley", "127.0.0.1")
+
+
+def test_a_part_that_was_altered_or_is_of_another_version_does_not_open(keys: NodeKeys) -> None:
+    commitment, sealed = seal_part(keys, "lender/late", 1, PART)
+    assert open_part(keys, "lender/late", 1, sealed, commitment) == PART
+    other, _ = seal_part(keys, "lender/late", 1, replace(PART, intercept="9"))
+    with pytest.raises(CommitmentMismatch):
+        open_part(keys, "lender/late", 1, sealed, other)
+    with pytest.raises(SealBroken):
+        open_part(keys, "lender/late", 2, sealed, commitment)
+    with pytest.raises(SealBroken):
+        open_part(keys, "lender/late", 1, sealed[:-1] + b"\0", commitment)
+    assert b"income" not in sealed
+
+
+def test_the_same_part_never_has_the_same_commitment(keys: NodeKeys) -> None:
+    assert seal_part(keys, "lender/late", 1, PART)[0] != seal_part(keys, "lender/late", 1, PART)[0]
+
+
+def test_a_logistic_score_is_the_sum_and_its_probability_even_far_out() -> None:
+    one = combine("model/logistic", (0.0, 1.0), {"lender": 0.5, "bureau": -2.0}, set())
+    assert one.score == -1.5
+    assert one.probability == pytest.approx(1 / (1 + math.exp(1.5)))
+    for score, probability in ((2000.0, 1.0), (-2000.0, 0.0)):
+        assert combine("model/logistic", (0.0, 1.0), {"lender": score}, set()).probability == probability
+
+
+def test_a_linear_score_is_in_the_labels_own_unit() -> None:
+    one = combine("model/linear", (100.0, 20.0), {"lender": 0.5, "bureau": -0.25}, set())
+    assert (one.score, one.probability) == (105.0, None)
+
+
+def test_a_partial_that_is_absent_is_named_whether_or_not_something_stands_for_it() -> None:
+    partials = {"lender": 0.5, "bureau": None, "tax": None}
+    whole = combine("model/linear", (0.0, 1.0), partials, {"bureau", "tax"})
+    assert (whole.score, whole.fallbacks, whole.missing) == (0.5, ("bureau", "tax"), ())
+    broken = combine("model/linear", (0.0, 1.0), partials, {"tax"})
+    assert (broken.score, broken.probability, broken.missing) == (None, None, ("bureau",))
+    assert "0.5" not in repr(whole)
+
+
+def test_an_answer_is_read_back_and_another_form_is_the_owners_fault() -> None:
+    assert read_answer(encode_answer(["1.5", None]), 2) == [1.5, None]
+    for raw in (
+        b"",
+        b"[]",
+        b"{}",
+        encode_answer(["1"]),
+        encode_answer(["nan", "1"]),
+        encode_answer(["x", "1"]),
+    ):
+        with pytest.raises(ScoreFailed):
+            read_answer(raw, 2)
+
+
+def test_a_filing_names_rules_that_exist() -> None:
+    filing = Filing(asset=None, key="id", rules=("trim", "soundex"), fallback="mean", minute=5, day=None)
+    with pytest.raises(InvalidRequest, match="soundex"):
+        filing.check()
+    assert filing.rates() == {"minute": 5}

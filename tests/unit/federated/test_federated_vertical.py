@@ -1,0 +1,234 @@
+"""Regression on shares: close to Newton's method on pooled rows, at the stated cost, bad input refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from federated.vertical import (
+    SPEC,
+    Family,
+    Layout,
+    Settings,
+    check_label,
+    costs,
+    own_coefficients,
+    standardise,
+    train,
+)
+from federated.vertical.settings import LIMIT
+from mpc import replicated
+from mpc.errors import InvalidInput, MpcError, ValueOutOfRange
+from mpc.mesh import Mesh
+from mpc.replicated import costs as runtime_costs
+from mpc.testing import DeterministicRandomness, mesh_of, mesh_outcomes, run_mesh
+
+Floats = NDArray[np.float64]
+RNG = np.random.default_rng(31)
+ROWS = 1500
+COLUMNS = (3, 2)
+SETTINGS = Settings(Family.LOGISTIC, epochs=40, batch=512, rate=0.5, l2=0.01)
+
+
+def example(columns: tuple[int, ...] = COLUMNS, rows: int = ROWS) -> tuple[list[Floats], Floats, Floats]:
+    """Standardised columns of each owner, a label of 0 and 1, and one of a linear model."""
+    count = sum(columns)
+    mixed = RNG.normal(size=(count, rows)) + 0.5 * RNG.normal(size=rows)
+    x = standardise(list(mixed), [str(number) for number in range(count)]).values
+    true = np.linspace(-1.2, 1.5, count)
+    fitted = true @ x - 0.7
+    label = (RNG.random(rows) < 1 / (1 + np.exp(-fitted))).astype(np.float64)
+    edges = np.cumsum((0, *columns))
+    parts = [x[low:high] for low, high in pairwise(edges)]
+    return parts, label, fitted + RNG.normal(size=rows)
+
+
+def newton(x: Floats, y: Floats, l2: float) -> Floats:
+    """Logistic regression on pooled rows, with the intercept first and not penalised."""
+    design = np.vstack([np.ones(x.shape[1]), x])
+    penalty = l2 * np.diag([0.0] + [1.0] * len(x))
+    w = np.zeros(len(design))
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-w @ design))
+        hessian = (design * (p * (1 - p))) @ design.T / len(y) + penalty
+        w -= np.linalg.solve(hessian, design @ (p - y) / len(y) + penalty @ w)
+    return w
+
+
+def auc(scores: Floats, label: Floats) -> float:
+    ranks = scores.argsort().argsort() + 1.0
+    positive = label == 1
+    count = positive.sum()
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(label) - count)))
+
+
+def parties(
+    features: list[Floats], label: Any, settings: Settings, layout: Layout, measured: list[Any] | None = None
+) -> Any:
+    def play(mesh: Mesh) -> Any:
+        rank = mesh.rank
+        with replicated.run(mesh, SPEC, DeterministicRandomness(bytes([rank]) * 16)) as rt:
+            own = features[rank] if rank < len(features) else None
+            trained = train(rt, layout, settings, own, label if rank == 0 else None)
+            part = own_coefficients(rt, layout, trained.weights)
+            rounds = rt.rounds
+        if measured is not None:
+            measured.append((rank, rounds, sum(one.stats.bytes_sent for one in mesh.channels.values())))
+        return part, trained
+
+    return play
+
+
+def fitted_weights(ended: list[Any], owners: int) -> Floats:
+    (intercept, first), *others = (end[0] for end in ended[:owners])
+    return np.concatenate([[intercept], first, *(part for _, part in others)])
+
+
+@pytest.mark.parametrize(("columns", "size"), [((3, 2), 3), ((2, 2, 1), 3), ((1, 2, 1, 1), 4), ((0, 3), 3)])
+def test_logistic_coefficients_are_those_of_pooled_rows(columns: tuple[int, ...], size: int) -> None:
+    features, label, _ = example(columns)
+    layout = Layout(ROWS, columns)
+    ended = run_mesh([parties(features, label, SETTINGS, layout)] * size)
+    got = fitted_weights(ended, len(columns))
+    pooled = np.vstack(features)
+    expected = newton(pooled, label, SETTINGS.l2)
+    np.testing.assert_allclose(got, expected, atol=0.03)
+    assert abs(auc(got[1:] @ pooled, label) - auc(expected[1:] @ pooled, label)) < 0.002
+    for rank, (part, _) in enumerate(ended):
+        assert (part is None) == (rank >= len(columns))
+        assert part is None or len(part[1]) == columns[rank]
+
+
+def test_linear_coefficients_are_those_of_least_squares() -> None:
+    features, _, target = example()
+    y = standardise([target], ["y"]).values[0]
+    settings = Settings(Family.LINEAR, epochs=200, batch=2000, rate=0.1, tells_loss=True)
+    ended = run_mesh([parties(features, y, settings, Layout(ROWS, COLUMNS))] * 3)
+    design = np.vstack([np.ones(ROWS), *features])
+    expected, residuals, *_ = np.linalg.lstsq(design.T, y, rcond=None)
+    np.testing.assert_allclose(fitted_weights(ended, 2), expected, atol=2e-3)
+    owner, other, helper = (end[1] for end in ended)
+    assert owner.losses == other.losses
+    assert helper.losses == ()
+    assert len(owner.losses) == 200
+    assert owner.losses[-1] == pytest.approx(residuals[0] / ROWS, abs=1e-3)
+
+
+def test_training_ends_when_the_coefficients_stand_still() -> None:
+    features, label, _ = example()
+    settings = replace(SETTINGS, epochs=200, batch=2000, tolerance=1e-3)
+    ended = run_mesh([parties(features, label, settings, Layout(ROWS, COLUMNS))] * 3)
+    (epochs,) = {end[1].epochs for end in ended}
+    assert 5 < epochs < 200
+    expected = newton(np.vstack(features), label, settings.l2)
+    np.testing.assert_allclose(fitted_weights(ended, 2), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize(("columns", "size"), [((3, 2), 3), ((1, 2, 1, 1), 4)])
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+def test_rounds_and_bytes_are_those_of_the_formulas(
+    family: Family, columns: tuple[int, ...], size: int, tolerance: float
+) -> None:
+    features, label, target = example(columns, 300)
+    y = label if family is Family.LOGISTIC else standardise([target], ["y"]).values[0]
+    layout = Layout(300, columns)
+    settings = Settings(family, 2, 128, rate=0.1, l2=0.1, tolerance=tolerance, tells_loss=tolerance > 0)
+    measured: list[Any] = []
+    run_mesh([parties(features, y, settings, layout, measured)] * size)
+    cost = costs.training(layout, settings, size) + costs.coefficients(layout)
+    whole = runtime_costs.run(size)
+    assert len(measured) == size
+    for rank, rounds, sent in measured:
+        assert rounds == cost.rounds + whole.rounds
+        frame = whole.sent[0] if rank < 3 else whole.outside
+        assert sent == costs.sent(layout, cost, rank) + frame
+
+
+def test_a_rate_that_is_too_large_ends_the_run_for_all_without_coefficients() -> None:
+    features, _, target = example()
+    y = standardise([target], ["y"]).values[0]
+    settings = Settings(Family.LINEAR, epochs=100, batch=2000, rate=2.0, momentum=0.0)
+    ended = mesh_outcomes([parties(features, y, settings, Layout(ROWS, COLUMNS))] * 3)
+    assert all(isinstance(end, ValueOutOfRange) for end in ended)
+
+
+@pytest.mark.parametrize("name", ["keys", "input", "product", "planes", "open", "confirm"])
+def test_a_changed_message_ends_the_run_without_output(name: str) -> None:
+    features, label, _ = example((1, 1), 40)
+    settings = Settings(Family.LOGISTIC, epochs=1)
+    changed: list[str] = []
+
+    def tap(sender: int, receiver: int, message: str, payload: bytes) -> bytes | None:
+        if message.endswith(f"/{name}") and not changed:
+            changed.append(message)
+            return bytes([payload[0] ^ 1]) + payload[1:]
+        return None
+
+    play = parties(features, label, settings, Layout(40, (1, 1)))
+    ended = mesh_outcomes([play] * 3, mesh_of(3, tap=tap, timeout_s=3))
+    assert changed
+    assert all(isinstance(end, MpcError) for end in ended)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, LIMIT])
+def test_a_value_that_cannot_be_encoded_is_refused_before_it_is_shared(bad: float) -> None:
+    features, label, _ = example((1, 1), 40)
+    features[1] = features[1].copy()
+    features[1][0, 7] = bad
+    ended = mesh_outcomes([parties(features, label, SETTINGS, Layout(40, (1, 1)))] * 3)
+    assert isinstance(ended[1], ValueOutOfRange)
+    assert "1 of 40" in str(ended[1])
+    assert all(isinstance(end, Exception) for end in ended)
+
+
+def test_rows_that_do_not_fit_the_layout_are_refused() -> None:
+    features, label, _ = example((1, 1), 40)
+    features[1] = features[1][:, :39]
+    ended = mesh_outcomes([parties(features, label, SETTINGS, Layout(40, (1, 1)))] * 3)
+    assert isinstance(ended[1], InvalidInput)
+    assert all(isinstance(end, Exception) for end in ended)
+
+
+def test_columns_are_standardised_and_bad_ones_are_refused_by_name_and_count() -> None:
+    column = RNG.normal(3, 2, 500)
+    made = standardise([column, column * 1e300], ["a", "b"])
+    np.testing.assert_allclose(made.values[1], made.values[0], atol=1e-9)
+    np.testing.assert_allclose(made.values[0], (column - column.mean()) / column.std(), atol=1e-9)
+    np.testing.assert_allclose([made.means[0], made.deviations[0]], [column.mean(), column.std()])
+    holed = column.copy()
+    holed[:2] = np.nan, np.inf
+    outlier = np.zeros(20_000)
+    outlier[0] = 1
+    for values, error, words in (
+        (holed, ValueOutOfRange, "column c: 2 of 500 values are missing or not finite"),
+        (np.full(9, 5.0), InvalidInput, "column c: all 9 values are equal"),
+        (outlier, ValueOutOfRange, "column c: 1 of 20000 values are 128 standard deviations"),
+    ):
+        with pytest.raises(error, match=words):
+            standardise([values], ["c"])
+
+
+def test_a_label_that_is_no_label_is_refused() -> None:
+    for label, error, words in (
+        ([0, 1, 2, -1], ValueOutOfRange, "label y: 2 of 4 values are neither 0 nor 1"),
+        ([1, 1, 1], InvalidInput, "label y: all 3 values are of one class"),
+        ([0, np.nan], ValueOutOfRange, "column y: 1 of 2 values are missing"),
+    ):
+        with pytest.raises(error, match=words):
+            check_label(np.array(label, dtype=np.float64), "y", Family.LOGISTIC)
+    check_label(np.array([0.0, 5.0]), "y", Family.LINEAR)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 0}, {"batch": 5000}, {"rate": 0.0}, {"momentum": 1.0}, {"l2": -1.0}, {"tolerance": np.nan}],
+)
+def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=next(iter(change))):
+        replace(SETTINGS, **change)

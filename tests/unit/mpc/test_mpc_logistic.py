@@ -1,0 +1,72 @@
+"""Matrix products, their truncation and the logistic function on shares, within their stated errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mpc import replicated
+from mpc.errors import InvalidInput
+from mpc.mesh import Mesh
+from mpc.replicated import SPEC, Runtime, Shared, logistic
+from mpc.testing import DeterministicRandomness, mesh_outcomes, run_mesh
+
+
+def opened(inputs: list[NDArray[np.int64]], program: Any) -> NDArray[np.int64]:
+    """What party 2 learns of a program over inputs of the parties 0 and 1."""
+
+    def play(mesh: Mesh) -> Any:
+        with replicated.run(mesh, SPEC, DeterministicRandomness(bytes([mesh.rank]) * 16)) as rt:
+            shared = [
+                rt.share(owner, values if owner == rt.rank else None, values.shape)
+                for owner, values in enumerate(inputs)
+            ]
+            return rt.open(program(rt, shared), [2])
+
+    return np.asarray(run_mesh([play] * 3)[2])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 5)),
+    bits=st.integers(1, 30),
+    seed=st.integers(0, 2**32),
+)
+def test_a_truncated_matrix_product_is_within_one_of_the_exact_one(
+    sizes: tuple[int, int, int], bits: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    left, right = (rng.integers(-(2**27), 2**27, (side, sizes[1])) for side in (sizes[0], sizes[2]))
+
+    def program(rt: Runtime, xs: list[Shared]) -> Shared:
+        return rt.quotient(rt.dot(*xs), 2**bits)
+
+    exact = left @ right.T
+    error = np.abs(opened([left, right], program) * 2**bits - exact)
+    assert error.max() <= 2**bits
+
+
+@pytest.mark.parametrize("fraction", [7, 20, 34, 50])
+def test_the_logistic_function_is_within_its_error(fraction: int) -> None:
+    x = np.linspace(-logistic.REACH, logistic.REACH, 4001)
+    encoded = np.rint(x * 2.0**fraction).astype(np.int64)
+    got = opened([encoded], lambda rt, xs: rt.sigmoid(xs[0], fraction)) * 2.0**-logistic.FRACTION
+    exact = 1 / (1 + np.exp(-encoded * 2.0**-fraction))
+    assert np.abs(got + 0.5 - exact).max() < logistic.ERROR
+    assert np.abs(got + 0.5 - exact).max() > 0.002
+
+
+def test_a_matrix_or_a_fraction_that_has_no_period_is_refused() -> None:
+    x = np.ones((2, 2), dtype=np.int64)
+    for values, fraction in ((x, 20), (x[0], 6), (x[0], 58)):
+
+        def play(mesh: Mesh, values: Any = values, fraction: int = fraction) -> object:
+            with replicated.run(mesh, SPEC, DeterministicRandomness(bytes([mesh.rank]) * 16)) as rt:
+                return rt.sigmoid(rt.constant(values), fraction)
+
+        assert all(isinstance(end, InvalidInput) for end in mesh_outcomes([play] * 3))
