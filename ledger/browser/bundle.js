@@ -8,7 +8,12 @@ const FAMILIES = [
   /^timestamps\/(?:0|[1-9][0-9]{0,15})-(?:0|[1-9][0-9]{0,15})\.(?:tsr|pem)$/,
   /^log\/(?:0|[1-9][0-9]{0,15})$/, /^attachments\/.+$/,
 ];
-const MAX_ENTRY = 32 * 1024, TILE = 256;
+const MAX_ENTRY = 32 * 1024, MAX_REFS = 64, MAX_SIGNERS = 64, MAX_REFUSED = 65536, TILE = 256;
+const FORMS = {
+  net: /^[!-~]{1,256}$/, type: /^(?=.{1,64}$)[a-z]+(\.[a-z-]+)*$/, seq: /^[0-9A-Za-z-]{1,64}$/,
+  actor: /^[!-~]{1,256}$/, exp: /^[!-~]{1,256}$/,
+};
+const ALGORITHMS = ["EdDSA", "SM2-SM3"];
 
 /** The log is of a later epoch: parley verify checks those, this page does not. */
 class LaterEpoch extends Invalid {
@@ -111,35 +116,60 @@ async function readManifest(members) {
 
 // --- entries and the walk
 
+/** Tell whether a text is a moment in the ledger's one spelling. */
+function isTime(text) {
+  if (typeof text !== "string" || !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text)) return false;
+  const milliseconds = Date.parse(text);
+  if (Number.isNaN(milliseconds) || text.startsWith("0000")) return false;
+  return new Date(milliseconds).toISOString() === text.replace("Z", ".000Z");
+}
+
 function parseEntry(raw) {
   if (raw.length > MAX_ENTRY) throw new Error(`expected at most ${MAX_ENTRY} bytes`);
   const { sigs, ...envelope } = decodeCanonical(raw);
   const { commit, ...required } = envelope;
   const isEnvelope = isRecord(required, "v", "net", "type", "seq", "actor", "exp", "refs", "body");
-  const texts = [envelope.net, envelope.type, envelope.seq, envelope.actor, envelope.exp];
   const isBody = typeof envelope.body === "object" && envelope.body !== null && !Array.isArray(envelope.body);
-  if (!isEnvelope || envelope.v !== 1 || !texts.every((text) => typeof text === "string") || !isBody) {
-    throw new Error("expected an entry");
+  if (!isEnvelope || envelope.v !== 1 || !isBody) throw new Error("expected an entry");
+  for (const [name, form] of Object.entries(FORMS)) {
+    const isFormed = typeof envelope[name] === "string" && form.test(envelope[name]);
+    if (!isFormed) throw new Error(`${name}: expected text of the form ${form.source}`);
   }
-  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(envelope.exp)) throw new Error("exp: expected a time");
-  const isCommitted = commit === undefined || (isRecord(commit, "alg", "salted") && commit.alg === "sha-256");
+  if (!isTime(envelope.exp)) throw new Error("exp: expected a time");
+  const { refs } = envelope;
+  const areTxids = Array.isArray(refs) && refs.length <= MAX_REFS && refs.every(isDigest);
+  if (!areTxids) throw new Error(`refs: expected a list of at most ${MAX_REFS} txids`);
+  const isCommitted = !Object.hasOwn(envelope, "commit") ||
+    (isRecord(commit, "alg", "salted") && commit.alg === "sha-256" && isDigest(commit.salted));
   if (!isCommitted) throw new Error("commit: expected alg sha-256 and salted");
-  if (!Array.isArray(sigs) || !sigs.length || !sigs.every((sig) => isRecord(sig, "kid", "alg", "sig"))) {
+  const signed = utf8(`dx-tx/v1\n${encodeCanonical(envelope)}`);
+  return { ...envelope, commit: commit?.salted ?? null, sigs: readSignatures(sigs), signed };
+}
+
+function readSignatures(sigs) {
+  const isList = Array.isArray(sigs) && sigs.length >= 1 && sigs.length <= MAX_SIGNERS;
+  if (!isList || !sigs.every((sig) => isRecord(sig, "kid", "alg", "sig"))) {
     throw new Error("sigs: expected kid, alg and sig");
   }
   const signatures = sigs.map(({ kid, alg, sig }) => ({ kid, alg, value: fromBase64Url(sig) }));
-  if (new Set(sigs.map(({ kid }) => kid)).size !== sigs.length) throw new Error("sigs: one per key id");
-  const signed = utf8(`dx-tx/v1\n${encodeCanonical(envelope)}`);
-  return { ...envelope, commit: commit?.salted ?? null, sigs: signatures, signed };
+  const areFormed = signatures.every(({ kid, alg, value }) =>
+    typeof kid === "string" && /^[!-~]{1,256}$/.test(kid) && ALGORITHMS.includes(alg) && value.length === 64);
+  if (!areFormed || new Set(sigs.map(({ kid }) => kid)).size !== sigs.length) {
+    throw new Error("sigs: expected one signature of 64 bytes per key id");
+  }
+  return signatures;
 }
 
 function readSeal({ body }) {
   const names = ["height", "first", "count", "refused", "state", "prev_seal", "engine", "time"];
-  const isNumber = (value) => Number.isSafeInteger(value) && value >= 0;
-  const isSeal = isRecord(body, ...names) && isNumber(body.first) && isNumber(body.count) &&
-    isNumber(body.height) && /^[0-9a-f]{64}$/.test(body.state) && Array.isArray(body.refused) &&
-    body.refused.every((one) => Array.isArray(one) && isNumber(one[0]) && typeof one[1] === "string") &&
-    /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(body.time);
+  const isNumber = (value, least = 0) => Number.isSafeInteger(value) && value >= least;
+  const isRefusal = (one) =>
+    Array.isArray(one) && one.length === 2 && Number.isSafeInteger(one[0]) && typeof one[1] === "string";
+  const isSeal = isRecord(body, ...names) && isNumber(body.height) && isNumber(body.first) &&
+    isNumber(body.count, 1) && Array.isArray(body.refused) && body.refused.length <= MAX_REFUSED &&
+    body.refused.every(isRefusal) && isDigest(body.state) && isDigest(body.prev_seal) &&
+    isRecord(body.engine, "kind", "ref") && isText(body.engine.kind, 64) && isText(body.engine.ref, 256) &&
+    isTime(body.time);
   if (!isSeal) throw new Error("expected a seal's body");
   return { ...body, codes: new Map(body.refused) };
 }
@@ -173,13 +203,13 @@ async function step(walk, index, entry) {
   walk.times.push(seal.time);
 }
 
-/** Apply governance, of other entries check who signed; the code of a refusal, or null. */
+/** Apply governance as far as this page evaluates it, of other entries check who signed; a refusal's code, or null. */
 async function execute(walk, index, entry, time, code, isGovernance) {
   try {
     if (!isGovernance) await checkAttributable(walk.state, entry);
     else if (code === null || EVALUATED.has(code)) {
       walk.state = await applyGovernance(walk.state, entry, index, time);
-    }
+    } else await checkAdmissible(walk.state, entry, index, time);
   } catch (error) {
     if (error instanceof Refusal) return error.code;
     throw error;

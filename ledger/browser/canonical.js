@@ -38,5 +38,9 @@ function decodeCanonical(bytes) {
 /** Tell whether a value is an object with exactly these members. */
 function isRecord(value, ...names) {
   const is = typeof value === "object" && value !== null && !Array.isArray(value);
-  return is && Object.keys(value).sort().join() === names.sort().join();
+  return is && Object.keys(value).length === names.length && names.every((name) => Object.hasOwn(value, name));
 }
+
+const isText = (value, most) => typeof value === "string" && value !== "" && [...value].length <= most;
+const isDigest = (value) => typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
+const isDid = (value) => typeof value === "string" && /^did:[a-z0-9]+:[!-~]{1,200}$/.test(value);

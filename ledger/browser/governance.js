@@ -82,10 +82,9 @@ async function electorate(state) {
 function signersOf(entry) {
   if (entry.type !== "evidence.statement") return [entry.actor];
   const { parties, subject, digest } = entry.body;
-  const isText = (value, most) => typeof value === "string" && value.length >= 1 && value.length <= most;
   const isShaped = isRecord(entry.body, "parties", "subject", "digest") && Array.isArray(parties) &&
     parties.length >= 2 && parties.length <= 32 && new Set(parties).size === parties.length &&
-    parties.every((did) => isText(did, 256)) && isText(subject, 256) && /^[0-9a-f]{64}$/.test(digest);
+    parties.every(isDid) && isText(subject, 256) && isDigest(digest);
   refuseUnless(isShaped, "entry.malformed-body");
   refuseUnless(parties.includes(entry.actor), "evidence.actor-not-a-party");
   return parties;
@@ -123,7 +122,16 @@ const LIFETIME_MS = 24 * 3600 * 1000;
 
 /** Apply a governance entry; throws a Refusal where it is not valid. */
 async function applyGovernance(state, entry, index, time) {
-  if (entry.type === "gov.genesis") return applyGenesis(state, entry, index);
+  await checkAdmissible(state, entry, index, time);
+  if (entry.type === "gov.genesis") return applyGenesis(state, entry);
+  return RULES[entry.type](state, entry, index);
+}
+
+/** Check what a governance entry must pass before its own rule looks at its body. */
+async function checkAdmissible(state, entry, index, time) {
+  if (entry.type === "gov.genesis") {
+    return refuseUnless(index === 0 && Object.keys(state).length === 0, "genesis.not-first");
+  }
   refuseUnless(entry.type !== "gov.epoch", "epoch.not-first");
   await checkAttributable(state, entry);
   const status = entry.type === "member.ack" ? "admitted" : "active";
@@ -131,11 +139,9 @@ async function applyGovernance(state, entry, index, time) {
   refuseUnless(Date.parse(entry.exp) >= Date.parse(time), "entry.expired");
   refuseUnless(Date.parse(entry.exp) <= Date.parse(time) + LIFETIME_MS, "entry.expires-too-late");
   refuseUnless(Object.hasOwn(RULES, entry.type), "entry.unknown-type");
-  return RULES[entry.type](state, entry, index);
 }
 
-async function applyGenesis(state, entry, index) {
-  refuseUnless(index === 0 && Object.keys(state).length === 0, "genesis.not-first");
+async function applyGenesis(state, entry) {
   const { name, origin, log, hub, members, params, engine } = entry.body;
   const skew = params.max_clock_skew_s;
   if (entry.net !== name || entry.actor !== hub.did) throw new Error("expected a genesis by its hub");

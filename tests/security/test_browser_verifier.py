@@ -342,6 +342,17 @@ def resigned(
     return colluding(exchange, {**members, f"entries/{index}.json": canonical.encode(value)})
 
 
+def forged_refused(exchange: Consortium, members: Members) -> bytes:
+    """Change an entry that stands refused for the shape of its body, which the page leaves to the members."""
+    name = next(
+        name
+        for name, raw in members.items()
+        if name.startswith("entries/") and Entry.parse(raw).body.get("proposal") == "x"
+    )
+    value = json.loads(members[name])
+    return colluding(exchange, {**members, name: canonical.encode({**value, "body": {"proposal": "y"}})})
+
+
 def note_with(members: Members, **changes: Any) -> bytes:
     return replace(Note.parse(members["checkpoint"]), **changes).encode()
 
@@ -461,6 +472,16 @@ TAMPERED: dict[str, Tamper] = {
     "entry-no-envelope": lambda exchange, members: colluding(
         exchange, {**members, f"entries/{index_of(members, 'job.fail')}.json": b"{}"}
     ),
+    "references-of-another-form": lambda exchange, members: resigned(
+        exchange, members, "job.fail", lambda value: value.update(refs=["another"])
+    ),
+    "commitment-of-another-form": lambda exchange, members: resigned(
+        exchange, members, "job.fail", lambda value: value.update(commit={"alg": "sha-256", "salted": "00"})
+    ),
+    "time-that-is-none": lambda exchange, members: resigned(
+        exchange, members, "job.fail", lambda value: value.update(exp="2026-02-30T00:00:00Z")
+    ),
+    "refused-for-its-body-and-forged": forged_refused,
     "vote-for-another": lambda exchange, members: resigned(
         exchange, members, "gov.vote", lambda value: value["body"].update(approve=False)
     ),
@@ -477,6 +498,8 @@ TAMPERED: dict[str, Tamper] = {
     "seal-refusing-the-valid": with_seal(
         lambda body: {**body, "refused": [[body["first"], "entry.bad-signature"]]}
     ),
+    "seal-of-no-time": with_seal(lambda body: {**body, "time": "2026-02-30T00:00:00Z"}),
+    "seal-of-no-engine": with_seal(lambda body: {**body, "engine": "sql"}),
     "proofs-swapped": swapped_proofs,
     "proof-missing": lambda exchange, members: colluding(
         exchange, {n: c for n, c in members.items() if n != "proofs/0.tlog-proof"}
