@@ -189,6 +189,41 @@ def test_a_killed_engine_ends_the_run_at_both_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def soon_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines are taken to wait for each other after seconds."""
+    monkeypatch.setattr(tunnel, "_BEAT_S", 0.2)
+    monkeypatch.setattr(run, "_STALLED_S", 3.0)
+    monkeypatch.setattr(run, "_LOOK_S", 0.2)
+
+
+@pytest.mark.usefixtures("soon_stalled")
+def test_a_greeting_that_overtakes_the_answer_to_ones_own_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[tuple[tunnel.Tunnel, Kind, int, bytes]] = []
+    asked: list[int] = []
+    deliver = tunnel.Tunnel._deliver
+
+    def overtaking(self: tunnel.Tunnel, kind: Kind, number: int, carried: memoryview) -> None:
+        if self._peer.rank == 0 or len(asked) == 2:
+            return deliver(self, kind, number, carried)
+        if number % 2 == self._peer.rank:
+            return held.append((self, kind, number, bytes(carried)))
+        asked.append(number)
+        deliver(self, kind, number, carried)
+        if len(asked) == 2:
+            time.sleep(0.1)  # until the engine has taken the second one
+            for one in held:
+                deliver(*one[:3], memoryview(one[3]))
+        return None
+
+    monkeypatch.setattr(tunnel.Tunnel, "_deliver", overtaking)
+    one, two = run_pair(party(LEFT, tmp_path), party(RIGHT, tmp_path))
+    assert {LEFT[row] for row in one.rows} == {RIGHT[row] for row in two.rows} == set(LEFT) & set(RIGHT)
+
+
+@pytest.mark.usefixtures("soon_stalled")
 def test_engines_that_wait_for_each_other_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,9 +236,6 @@ def test_engines_that_wait_for_each_other_end_the_run(
             deliver(self, kind, number, carried)
 
     monkeypatch.setattr(tunnel.Tunnel, "_deliver", losing)
-    monkeypatch.setattr(tunnel, "_BEAT_S", 0.2)
-    monkeypatch.setattr(run, "_STALLED_S", 3.0)
-    monkeypatch.setattr(run, "_LOOK_S", 0.2)
     ended = outcomes(party(LEFT, tmp_path), party(RIGHT, tmp_path))
     assert any(isinstance(end, EngineFailed) and "wait for each other" in str(end) for end in ended)
     assert all(isinstance(end, EngineFailed | PeerAborted) for end in ended)
