@@ -28,7 +28,8 @@ def training(layout: Layout, settings: Settings, parties: int, epochs: int | Non
     if settings.patience:
         once += _residual(settings, layout.held_out) + _squares(layout.held_out) + told
     cost += once * (settings.epochs if epochs is None else epochs)
-    reach = costs.product(layout.rows) + costs.sign(layout.rows) * 2 + costs.to_arithmetic(2 * layout.rows)
+    rows = layout.shared_rows
+    reach = costs.product(rows) + costs.sign(rows) * 2 + costs.to_arithmetic(2 * rows)
     return cost + reach + told
 
 

@@ -115,7 +115,7 @@ def train(
             break
     if settings.patience:
         weights = best
-    _check_reach(rt, layout, settings.family, x[:, : layout.rows], weights)
+    _check_reach(rt, layout, settings.family, x, weights)
     return Trained(weights, epochs, tuple(losses))
 
 
@@ -223,10 +223,10 @@ def _check_reach(rt: Runtime, layout: Layout, family: Family, x: Shared, weights
     above = rt.is_negative(rt.add_public(rt.neg(fitted), reach))
     below = rt.is_negative(rt.add_public(fitted, reach))
     outside = rt.sum(rt.to_arithmetic(concatenate_bits([above, below])))
-    allowed = layout.rows // 100
+    allowed = layout.shared_rows // 100
     if not _told(rt, rt.add_public(outside, -allowed - 1)):
         raise ValueOutOfRange(
-            f"more than {allowed} of {layout.rows} fitted values are beyond {family.reach}: "
+            f"more than {allowed} of {layout.shared_rows} fitted values are beyond {family.reach}: "
             "a smaller rate or a larger l2 is needed"
         )
 

@@ -172,6 +172,18 @@ def test_patience_ends_training_and_keeps_the_coefficients_that_did_best_on_rows
     assert np.abs(every[epochs - 1] - every[epochs - 7]).max() > 0.05
 
 
+def test_fitted_values_out_of_reach_on_rows_held_out_end_the_run_for_all() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(8, 300))
+    x[:, 200:] = 100
+    y = x.sum(axis=0)
+    y[200:] = 0
+    settings = Settings(Family.LINEAR, epochs=3, batch=10, rate=0.05, patience=3)
+    play = parties([x[:4], x[4:]], y, settings, Layout(200, (4, 4), held_out=100))
+    ended = mesh_outcomes([play] * 3)
+    assert all(isinstance(end, ValueOutOfRange) and "of 300 fitted values" in str(end) for end in ended)
+
+
 @pytest.mark.parametrize(("patience", "held_out"), [(3, 0), (0, 10)])
 def test_a_patience_and_rows_held_out_go_together(patience: int, held_out: int) -> None:
     features, label, _ = example((1, 1), 40 + held_out)
