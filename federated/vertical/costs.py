@@ -26,7 +26,10 @@ def training(layout: Layout, settings: Settings, parties: int, epochs: int | Non
     if settings.tolerance:
         once += costs.product(1) + told
     if settings.patience:
-        once += _residual(settings, layout.held_out) + _squares(layout.held_out) + told
+        for part in layout.held_out_batches(settings.batch):
+            size = part.stop - part.start
+            once += _residual(settings, size) + _squares(size)
+        once += told
     cost += once * (settings.epochs if epochs is None else epochs)
     rows = layout.shared_rows
     reach = costs.product(rows) + costs.sign(rows) * 2 + costs.to_arithmetic(2 * rows)

@@ -162,6 +162,14 @@ class Layout:
 
     def batches(self, largest: int) -> list[slice]:
         """As few batches as there can be, of sizes that differ by at most one."""
-        count = -(-self.rows // largest)
-        edges = [self.rows * number // count for number in range(count + 1)]
-        return [slice(low, high) for low, high in pairwise(edges)]
+        return _parts(0, self.rows, largest)
+
+    def held_out_batches(self, largest: int) -> list[slice]:
+        """The same of the rows held out."""
+        return _parts(self.rows, self.held_out, largest)
+
+
+def _parts(start: int, rows: int, largest: int) -> list[slice]:
+    count = -(-rows // largest)
+    edges = [start + rows * number // count for number in range(count + 1)] if count else []
+    return [slice(low, high) for low, high in pairwise(edges)]

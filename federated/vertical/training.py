@@ -83,7 +83,6 @@ def train(
         )
     x = _features(rt, layout, features)
     y = _label(rt, layout, label)
-    held = slice(layout.rows, layout.shared_rows)
     weights = step = rt.constant(np.zeros(layout.coefficients, dtype=np.int64))
     losses: list[float] = []
     epochs = best_epoch = 0
@@ -106,7 +105,7 @@ def train(
             losses.extend(_opened_loss(rt, layout, squares))
         progress(epochs, settings.epochs)
         if settings.patience:
-            loss = _squares(rt, rt.sub(_predicted(rt, settings.family, x[:, held], weights), y[held]))
+            loss = _held_out_loss(rt, layout, settings, x, y, weights)
             if _told(rt, rt.sub(loss, lowest)):
                 best, lowest, best_epoch = weights, loss, epochs
             elif epochs - best_epoch >= settings.patience:
@@ -199,6 +198,17 @@ def _squares(rt: Runtime, residual: Shared) -> Shared:
     """The sum of squared residuals, with twice `LOSS_FRACTION` fractional bits."""
     short = rt.quotient(residual, 2 ** (logistic.FRACTION - LOSS_FRACTION))
     return rt.dot(short, short)
+
+
+def _held_out_loss(
+    rt: Runtime, layout: Layout, settings: Settings, x: Shared, y: Shared, weights: Shared
+) -> Shared:
+    """The sum of squared residuals of the rows held out, a batch at a time."""
+    squares = [
+        _squares(rt, rt.sub(_predicted(rt, settings.family, x[:, part], weights), y[part]))
+        for part in layout.held_out_batches(settings.batch)
+    ]
+    return rt.sum(concatenate(squares))
 
 
 def _opened_loss(rt: Runtime, layout: Layout, squares: list[Shared]) -> list[float]:

@@ -198,7 +198,7 @@ def test_a_patience_and_rows_held_out_go_together(patience: int, held_out: int) 
 def test_rounds_and_bytes_are_those_of_the_formulas(
     family: Family, columns: tuple[int, ...], size: int, tolerance: float
 ) -> None:
-    held_out = 40 if tolerance else 0
+    held_out = 140 if tolerance else 0
     features, label, target = example(columns, 300 + held_out)
     y = label if family is Family.LOGISTIC else standardise([target], ["y"]).values[0]
     layout = Layout(300, columns, held_out)
