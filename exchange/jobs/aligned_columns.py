@@ -33,6 +33,7 @@ __all__ = [
     "READABLE",
     "STATED",
     "agreed_rows",
+    "agreed_split",
     "aligned_column",
     "aligned_rows",
     "check_follows",
@@ -171,28 +172,41 @@ def read_names(reader: wire.Reader) -> list[tuple[str, str]]:
     return [(one.role, one.column) for one in read_as(tuple[_Named, ...], canonical.decode(raw), "names")]
 
 
-def agreed_rows(rt: Runtime, own: tuple[int, int] | None, least: int, held_out: HeldOut | None = None) -> int:
-    """Agree on the number of aligned rows but those held out, which must be large enough for each owner.
+def agreed_rows(rt: Runtime, own: tuple[int, int] | None, least: int) -> int:
+    """Agree on the number of aligned rows, as `agreed_split` does where none is held out."""
+    return agreed_split(rt, own, least, HeldOut("", 0))[0]
+
+
+def agreed_split(
+    rt: Runtime, own: tuple[int, int] | None, least: int, held_out: HeldOut, *, both: bool = False
+) -> tuple[int, int]:
+    """Agree on the number of aligned rows left and held out; those used must be enough for each owner.
 
     Args:
         rt: the run.
         own: at an owner, its rows and its minimum.
         least: rows that the computation needs whatever owners ask.
-        held_out: rows that it leaves out.
+        held_out: rows that it does not take with the others.
+        both: the rows held out are used too, so an owner's minimum holds for them.
+
+    Returns:
+        How many are left, and held out.
 
     Raises:
         InputsDisagree: owners with different numbers of aligned rows.
-        CohortTooSmall: fewer than ``least`` or than an owner's minimum.
+        CohortTooSmall: fewer left than ``least``, or fewer rows than an owner's minimum.
     """
     stated = list(rt.state(own, STATED).values())
     for other in stated:
         if other[0] != stated[0][0]:
             raise InputsDisagree("aligned rows", stated[0][0], other[0])
-    minimum = max(least, *(one[1] for one in stated))
-    rows = stated[0][0] - (0 if held_out is None else held_out.size(stated[0][0]))
-    if rows < minimum:
-        raise CohortTooSmall(minimum, 1)
-    return rows
+    asked = max(one[1] for one in stated)
+    tested = held_out.size(stated[0][0])
+    rows = stated[0][0] - tested
+    for count, minimum in ((rows, max(least, asked)), (tested, asked if both else 0)):
+        if count < minimum:
+            raise CohortTooSmall(minimum, 1)
+    return rows, tested
 
 
 def check_parties(step: Step) -> None:

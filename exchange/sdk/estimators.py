@@ -58,6 +58,7 @@ class _Regression:
     rate: float = 0.5
     momentum: float = 0.9
     l2: float = 0.0
+    patience: int = 0
     timeout_s: float = 3600.0
 
     job_: str = field(default="", init=False)
@@ -192,6 +193,7 @@ class _Regression:
             "test_percent": self.test_percent,
             "epochs": self.epochs,
             "batch": self.batch,
+            "patience": self.patience,
             **{f"{name}_micro": round(value * _MILLION) for name, value in micro.items()},
         }
 
@@ -212,6 +214,8 @@ class LogisticRegression(_Regression):
         rate: step size.
         momentum: part of the last step that is taken again.
         l2: penalty of the squared coefficients.
+        patience: epochs in a row that do not lower the loss on the rows held out, after which training ends;
+            0: it does not end before ``epochs``.
         timeout_s: how long ``fit`` waits for the owners, in seconds.
     """
 

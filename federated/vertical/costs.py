@@ -13,10 +13,10 @@ __all__ = ["coefficients", "correlation", "sent", "training"]
 def training(layout: Layout, settings: Settings, parties: int, epochs: int | None = None) -> Cost:
     """Cost of `train` of ``epochs`` passes, by default all; ``outside`` leaves inputs out, see `sent`."""
     owners, everyone = range(len(layout.columns)), range(parties)
-    cost = costs.shared(0, layout.rows)
+    cost = costs.shared(0, layout.shared_rows)
     for owner, count in enumerate(layout.columns):
         if count:
-            cost += costs.shared(owner, count * layout.rows)
+            cost += costs.shared(owner, count * layout.shared_rows)
     once = Cost()
     for part in layout.batches(settings.batch):
         once += _batch(layout, settings, part.stop - part.start)
@@ -25,8 +25,14 @@ def training(layout: Layout, settings: Settings, parties: int, epochs: int | Non
     told = costs.sign(1) + costs.opened(1, everyone)
     if settings.tolerance:
         once += costs.product(1) + told
+    if settings.patience:
+        for part in layout.held_out_batches(settings.batch):
+            size = part.stop - part.start
+            once += _residual(settings, size) + _squares(size)
+        once += told
     cost += once * (settings.epochs if epochs is None else epochs)
-    reach = costs.product(layout.rows) + costs.sign(layout.rows) * 2 + costs.to_arithmetic(2 * layout.rows)
+    rows = layout.shared_rows
+    reach = costs.product(rows) + costs.sign(rows) * 2 + costs.to_arithmetic(2 * rows)
     return cost + reach + told
 
 
@@ -60,12 +66,20 @@ def sent(layout: Layout, cost: Cost, rank: int) -> int:
     if rank < len(cost.sent):
         return cost.sent[rank]
     columns = layout.columns[rank] if rank < len(layout.columns) else 0
-    return costs.shared(rank, columns * layout.rows).outside
+    return costs.shared(rank, columns * layout.shared_rows).outside
 
 
 def _batch(layout: Layout, settings: Settings, rows: int) -> Cost:
-    cost = costs.product(rows)
-    cost += costs.sigmoid(rows) if settings.family is Family.LOGISTIC else costs.quotient(rows)
+    cost = _residual(settings, rows)
     if settings.tells_loss:
-        cost += costs.quotient(rows) + costs.product(1)
+        cost += _squares(rows)
     return cost + costs.product(layout.coefficients) + costs.quotient(layout.coefficients)
+
+
+def _residual(settings: Settings, rows: int) -> Cost:
+    predicted = costs.sigmoid(rows) if settings.family is Family.LOGISTIC else costs.quotient(rows)
+    return costs.product(rows) + predicted
+
+
+def _squares(rows: int) -> Cost:
+    return costs.quotient(rows) + costs.product(1)

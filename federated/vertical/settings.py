@@ -17,6 +17,7 @@ __all__ = [
     "MAX_BATCH",
     "MAX_COLUMNS",
     "MAX_EPOCHS",
+    "MAX_PATIENCE",
     "SPEC",
     "WEIGHT_FRACTION",
     "Family",
@@ -33,9 +34,14 @@ MAX_BATCH: Final = 4096
 """A sum of 2^12 products below 2^7, with 14 + 27 fractional bits, stays below 2^60."""
 MAX_COLUMNS: Final = 1024
 MAX_EPOCHS: Final = 1000
+MAX_PATIENCE: Final = 100
 
 _PUBLIC = "the settings, the number of rows, and of columns of every owner"
 _EPOCHS = "after how many epochs the coefficients stood still, where a tolerance is set"
+_HELD_OUT = (
+    "after each epoch, whether the loss on the rows held out was lower than ever before, where there is a "
+    "patience; never the loss"
+)
 _LOSS = "the mean squared error of every epoch, where it is asked for"
 _ENDED = "that training failed: more than one in a hundred fitted values was out of reach"
 
@@ -45,7 +51,10 @@ SPEC: Final = ProtocolSpec(
     roles=("owner", "helper"),
     adversary=Adversary.SEMI_HONEST,
     corruptions="one of the three computing parties, and any that do not compute",
-    leaks={"owner": (_PUBLIC, _EPOCHS, _LOSS, _ENDED), "helper": (_PUBLIC, _EPOCHS, _ENDED)},
+    leaks={
+        "owner": (_PUBLIC, _EPOCHS, _HELD_OUT, _LOSS, _ENDED),
+        "helper": (_PUBLIC, _EPOCHS, _HELD_OUT, _ENDED),
+    },
     cost="a batch of b rows and d columns takes 6 rounds and 8 (b + b + 3 d) bytes a party, and 512 b more "
     "from party 0 for the logistic function; to the byte by federated.vertical.costs",
     source="mini-batch gradient descent on shares: Mohassel, Zhang 2017 (SecureML); shares: Araki, Furukawa, "
@@ -80,6 +89,8 @@ class Settings:
         l2: penalty l2 / 2 times the squared coefficients, added to the mean loss; the intercept has none.
         tolerance: training ends after an epoch in which the coefficients, together, moved by less; 0: never.
         tells_loss: the owners learn the mean squared error of every epoch.
+        patience: training ends after so many epochs in a row whose mean squared error on the rows held out
+            was not lower than ever before, and the coefficients of the lowest are kept; 0: never.
     """
 
     family: Family
@@ -90,6 +101,7 @@ class Settings:
     l2: float = 0.0
     tolerance: float = 0.0
     tells_loss: bool = False
+    patience: int = 0
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -99,6 +111,7 @@ class Settings:
             ("momentum", self.momentum, 0, 0.95),
             ("l2", self.l2, 0, 1),
             ("tolerance", self.tolerance, 0, 1),
+            ("patience", self.patience, 0, MAX_PATIENCE),
         ):
             if not low <= value <= high:
                 raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
@@ -115,13 +128,19 @@ class Layout:
     Attributes:
         rows: aligned rows.
         columns: features of each owner, by rank; rank 0 also holds the label.
+        held_out: further rows, after them, that only tell when to stop.
     """
 
     rows: int
     columns: tuple[int, ...]
+    held_out: int = 0
 
     def __post_init__(self) -> None:
-        if self.rows < 1 or not 1 <= sum(self.columns) <= MAX_COLUMNS or min(self.columns) < 0:
+        if (
+            self.rows < 1
+            or not 1 <= sum(self.columns) <= MAX_COLUMNS
+            or min((*self.columns, self.held_out)) < 0
+        ):
             raise InvalidInput(
                 f"expected rows and 1 to {MAX_COLUMNS} columns, got {self.rows} and {sum(self.columns)}"
             )
@@ -131,6 +150,11 @@ class Layout:
         """The intercept, and one for each column."""
         return 1 + sum(self.columns)
 
+    @property
+    def shared_rows(self) -> int:
+        """Rows trained on and held out."""
+        return self.rows + self.held_out
+
     def places(self, rank: int) -> slice:
         """Where the coefficients of an owner's columns are; the intercept is at 0."""
         start = 1 + sum(self.columns[:rank])
@@ -138,6 +162,14 @@ class Layout:
 
     def batches(self, largest: int) -> list[slice]:
         """As few batches as there can be, of sizes that differ by at most one."""
-        count = -(-self.rows // largest)
-        edges = [self.rows * number // count for number in range(count + 1)]
-        return [slice(low, high) for low, high in pairwise(edges)]
+        return _parts(0, self.rows, largest)
+
+    def held_out_batches(self, largest: int) -> list[slice]:
+        """The same of the rows held out."""
+        return _parts(self.rows, self.held_out, largest)
+
+
+def _parts(start: int, rows: int, largest: int) -> list[slice]:
+    count = -(-rows // largest)
+    edges = [start + rows * number // count for number in range(count + 1)] if count else []
+    return [slice(low, high) for low, high in pairwise(edges)]

@@ -31,6 +31,15 @@ class Standardised(Unprintable):
     means: Floats
     deviations: Floats
 
+    def of(self, columns: Sequence[Floats]) -> Floats:
+        """Centre and scale other rows of the same columns as these were: float64[columns, rows].
+
+        What does not fit, for `train` to refuse, may come out infinite or not a number.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled: Floats = (np.array(columns) - self.means[:, None]) / self.deviations[:, None]
+        return scaled
+
 
 def standardise(columns: Sequence[Floats], names: Sequence[str]) -> Standardised:
     """Centre and scale each column by its own mean and (population) standard deviation.

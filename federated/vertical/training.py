@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 
 LOSS_FRACTION: Final = 12
 """Fractional bits of residuals when they are squared: 2^18 rows of 2^9 squared sum to less than 2^62."""
+_NO_LOSS: Final = 2**62
+"""Above every sum of squares."""
 _FITTED: Final = FEATURE_FRACTION + WEIGHT_FRACTION
 _STEP: Final = FEATURE_FRACTION + logistic.FRACTION - WEIGHT_FRACTION
 """Fractional bits of a gradient beyond those of coefficients."""
@@ -37,7 +39,7 @@ class Trained(Unprintable):
 
     Attributes:
         weights: shared int64[coefficients], the intercept first, of standardised columns, 20 fractional bits.
-        epochs: passes over the rows.
+        epochs: passes over the rows, with those after which other coefficients were kept.
         losses: mean squared error of each epoch, at the owners and where it was asked for; else empty.
     """
 
@@ -60,31 +62,38 @@ def train(
         rt: the run; the ranks of the owners come first.
         layout: rows and columns of every owner.
         settings: as agreed, equal at all parties.
-        features: float64[columns, rows] of this owner, standardised; None where it has none.
-        label: float64[rows] at rank 0, 0 and 1 or standardised; None elsewhere.
+        features: float64[columns, rows + held_out] of this owner, standardised; None where it has none.
+        label: float64[rows + held_out] at rank 0, 0 and 1 or standardised; None elsewhere.
         progress: told after each epoch.
 
     Raises:
         ValueOutOfRange: a value that is not finite or too large, before anything is sent of it; or, at the
             end and at all parties, that training failed.
-        InvalidInput: arrays that do not fit the layout.
+        InvalidInput: arrays that do not fit the layout, a patience without rows held out, or such rows
+            without a patience.
 
     Security: as the runtime: semi-honest, one of three. Leaks: see `SPEC`. Cost: see
-    `federated.vertical.costs.training`. Source: Mohassel, Zhang 2017, section 4.1, on replicated shares.
+    `federated.vertical.costs.training`. Source: Mohassel, Zhang 2017, section 4.1, on replicated shares; the
+    epoch kept: Prechelt 1998, Early Stopping - But When?
     """
+    if (settings.patience > 0) != (layout.held_out > 0):
+        raise InvalidInput(
+            f"patience: expected rows held out with one and none without, got {settings.patience} epochs and "
+            f"{layout.held_out} rows"
+        )
     x = _features(rt, layout, features)
     y = _label(rt, layout, label)
     weights = step = rt.constant(np.zeros(layout.coefficients, dtype=np.int64))
     losses: list[float] = []
-    epochs = 0
+    epochs = best_epoch = 0
+    best, lowest = weights, rt.constant(np.array([_NO_LOSS], dtype=np.int64))
     while epochs < settings.epochs:
         before, squares = weights, []
         for part in layout.batches(settings.batch):
             batch, size = x[:, part], part.stop - part.start
             residual = rt.sub(_predicted(rt, settings.family, batch, weights), y[part])
             if settings.tells_loss:
-                short = rt.quotient(residual, 2 ** (logistic.FRACTION - LOSS_FRACTION))
-                squares.append(rt.dot(short, short))
+                squares.append(_squares(rt, residual))
             gradient = rt.dot(batch, residual).reshape(layout.coefficients)
             divisor = round(size / settings.rate_of(epochs) * 2**_STEP)
             momentum = rt.scale(step, round(settings.momentum * divisor))
@@ -95,8 +104,16 @@ def train(
         if squares:
             losses.extend(_opened_loss(rt, layout, squares))
         progress(epochs, settings.epochs)
+        if settings.patience:
+            loss = _held_out_loss(rt, layout, settings, x, y, weights)
+            if _told(rt, rt.sub(loss, lowest)):
+                best, lowest, best_epoch = weights, loss, epochs
+            elif epochs - best_epoch >= settings.patience:
+                break
         if settings.tolerance and _stands_still(rt, rt.sub(weights, before), settings.tolerance):
             break
+    if settings.patience:
+        weights = best
     _check_reach(rt, layout, settings.family, x, weights)
     return Trained(weights, epochs, tuple(losses))
 
@@ -126,23 +143,23 @@ def own_coefficients(rt: Runtime, layout: Layout, weights: Shared) -> tuple[floa
 
 def _features(rt: Runtime, layout: Layout, features: Floats | None) -> Shared:
     """Share the columns of all owners under a column of ones: int64[coefficients, rows]."""
-    ones = np.full((1, layout.rows), 2**FEATURE_FRACTION, dtype=np.int64)
+    ones = np.full((1, layout.shared_rows), 2**FEATURE_FRACTION, dtype=np.int64)
     parts = [rt.constant(ones)]
     for owner, count in enumerate(layout.columns):
         if not count:
             continue
         encoded = None
         if owner == rt.rank:
-            encoded = _encode(features, (count, layout.rows), FEATURE_FRACTION, "features")
-        parts.append(rt.share(owner, encoded, (count, layout.rows), limit=LIMIT << FEATURE_FRACTION))
+            encoded = _encode(features, (count, layout.shared_rows), FEATURE_FRACTION, "features")
+        parts.append(rt.share(owner, encoded, (count, layout.shared_rows), limit=LIMIT << FEATURE_FRACTION))
     return concatenate(parts)
 
 
 def _label(rt: Runtime, layout: Layout, label: Floats | None) -> Shared:
     encoded = None
     if rt.rank == 0:
-        encoded = _encode(label, (layout.rows,), logistic.FRACTION, "label")
-    return rt.share(0, encoded, layout.rows, limit=LIMIT << logistic.FRACTION)
+        encoded = _encode(label, (layout.shared_rows,), logistic.FRACTION, "label")
+    return rt.share(0, encoded, layout.shared_rows, limit=LIMIT << logistic.FRACTION)
 
 
 def _encode(values: Floats | None, shape: tuple[int, ...], fraction: int, what: str) -> NDArray[np.int64]:
@@ -177,6 +194,23 @@ def _penalised(rt: Runtime, settings: Settings, size: int, gradient: Shared, wei
     return rt.add(gradient, rt.scale(weights, penalties))
 
 
+def _squares(rt: Runtime, residual: Shared) -> Shared:
+    """The sum of squared residuals, with twice `LOSS_FRACTION` fractional bits."""
+    short = rt.quotient(residual, 2 ** (logistic.FRACTION - LOSS_FRACTION))
+    return rt.dot(short, short)
+
+
+def _held_out_loss(
+    rt: Runtime, layout: Layout, settings: Settings, x: Shared, y: Shared, weights: Shared
+) -> Shared:
+    """The sum of squared residuals of the rows held out, a batch at a time."""
+    squares = [
+        _squares(rt, rt.sub(_predicted(rt, settings.family, x[:, part], weights), y[part]))
+        for part in layout.held_out_batches(settings.batch)
+    ]
+    return rt.sum(concatenate(squares))
+
+
 def _opened_loss(rt: Runtime, layout: Layout, squares: list[Shared]) -> list[float]:
     total = rt.sum(concatenate(squares))
     opened = rt.open(total, range(len(layout.columns)))
@@ -199,10 +233,10 @@ def _check_reach(rt: Runtime, layout: Layout, family: Family, x: Shared, weights
     above = rt.is_negative(rt.add_public(rt.neg(fitted), reach))
     below = rt.is_negative(rt.add_public(fitted, reach))
     outside = rt.sum(rt.to_arithmetic(concatenate_bits([above, below])))
-    allowed = layout.rows // 100
+    allowed = layout.shared_rows // 100
     if not _told(rt, rt.add_public(outside, -allowed - 1)):
         raise ValueOutOfRange(
-            f"more than {allowed} of {layout.rows} fitted values are beyond {family.reach}: "
+            f"more than {allowed} of {layout.shared_rows} fitted values are beyond {family.reach}: "
             "a smaller rate or a larger l2 is needed"
         )
 

@@ -158,6 +158,13 @@ def test_the_one_who_asked_reads_coefficients_of_the_pooled_rows(running: Consor
     assert {(name, "train") for name in ("lender", "bureau", "regulator")} <= receipts
 
 
+def test_the_result_says_after_how_many_epochs_training_ended_early(running: ConsortiumInProcess) -> None:
+    params = {"coefficients": "recipients", "test_percent": 30, "patience": 5}
+    answer = train(running, "analyst", params, "report/result")
+    assert 5 < answer["facts"]["epochs"] < 240
+    np.testing.assert_allclose([float(row[2]) for row in answer["rows"]], pooled(), atol=0.5)
+
+
 @pytest.mark.slow
 def test_an_owner_that_asked_reads_its_own_part_of_a_split_model(running: ConsortiumInProcess) -> None:
     answer = train(running, "lender", {"coefficients": "split"}, "model/part")

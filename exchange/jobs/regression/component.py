@@ -33,7 +33,7 @@ from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
 from federated import vertical
 from federated.vertical import Family, Layout, Settings, Standardised, Trained, costs
-from federated.vertical.settings import MAX_BATCH, MAX_EPOCHS, WEIGHT_FRACTION
+from federated.vertical.settings import MAX_BATCH, MAX_EPOCHS, MAX_PATIENCE, WEIGHT_FRACTION
 from mpc import replicated, wire
 from mpc.replicated import Runtime
 from mpc.replicated import costs as runtime_costs
@@ -55,7 +55,7 @@ _Floats = NDArray[np.float64]
 def settings_of(step: Step) -> Settings:
     """What the parameters of a step say; what they leave out has its default."""
     given = {name: value for name, value in step.params.items() if isinstance(value, int)}
-    chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "batch") if name in given}
+    chosen: dict[str, Any] = {name: given[name] for name in ("epochs", "batch", "patience") if name in given}
     for name in ("rate", "momentum", "l2", "tolerance"):
         if f"{name}_micro" in given:
             chosen[name] = given[f"{name}_micro"] / _MILLION
@@ -87,18 +87,26 @@ def _run(context: StepContext) -> Outcome:
         smallest = max(context.minimum_cohort, context.number("min_cohort"))
         stated = None if rows is None else (len(rows), smallest)
         least = ROWS_PER_COEFFICIENT * (1 + len(every))
-        layout = Layout(aligned_columns.agreed_rows(rt, stated, least, held_out), sizes)
+        stops = settings.patience > 0
+        count, tested = aligned_columns.agreed_split(rt, stated, least, held_out, both=stops)
+        layout = Layout(count, sizes, tested if stops else 0)
         own: tuple[list[str], Standardised, _Floats] | None = None
-        label = center = None
+        features = label = center = None
         if rows is not None:
             # Owners align rows in a common order; training takes them in another that hangs on no value.
-            order = held_out.train(len(rows))
+            order, tests = held_out.train(len(rows)), held_out.test(len(rows))
             rows = rows[order]
             names, columns, values = own_columns(context, order)
             own = (names, vertical.standardise(columns, names), values)
-        if own is not None and context.role == "owner-1":
-            label, center = _label(str(step.params["label"]), own[2], settings.family)
-        features = own[1].values if own is not None and own[0] else None
+            features = own[1].values
+            if context.role == "owner-1":
+                label, center = _label(str(step.params["label"]), values, settings.family)
+            if stops:
+                _, columns, values = own_columns(context, tests)
+                features = np.hstack([features, own[1].of(columns)]) if names else features
+                if label is not None and center is not None:
+                    label = np.concatenate([label, _held_out_label(step, values, center, settings.family)])
+            features = features if names else None
         trained = vertical.train(rt, layout, settings, features, label, context.progress)
         local, shares = b"", np.zeros(0, dtype=np.uint64)
         if _is_split(step):
@@ -124,6 +132,13 @@ def _label(name: str, values: _Floats, family: Family) -> tuple[_Floats, tuple[f
         return values, (0.0, 1.0)
     made = vertical.standardise([values], [name])
     return made.values[0], (float(made.means[0]), float(made.deviations[0]))
+
+
+def _held_out_label(step: Step, values: _Floats, center: tuple[float, float], family: Family) -> _Floats:
+    """The label of rows held out, in the unit of those trained on."""
+    vertical.check_label(values, str(step.params["label"]), family)
+    mean, deviation = center
+    return (values - mean) / deviation
 
 
 def _part(
@@ -215,6 +230,8 @@ def _check(step: Step) -> None:
     own = [column.name for column in step.inputs["owner-1"].columns]
     if step.params["label"] not in own:
         raise InvalidRequest(f"{at}.params.label", f"one of owner-1's {', '.join(own)}", "another column")
+    if step.params.get("patience", 0) and not step.params.get("test_percent", 0):
+        raise InvalidRequest(f"{at}.params.patience", "0 where test_percent is 0", "a patience")
     if not step.recipients and not _is_split(step):
         raise InvalidRequest(f"{at}.recipients", "who receives the coefficients", "nobody")
 
@@ -236,8 +253,8 @@ def _plan(step: Step) -> Plan:
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     aligned = min(rows.values())
-    left = aligned - HeldOut.of(b"", step).size(aligned)
-    settings, layout = settings_of(step), Layout(left, _columns(step))
+    settings, tested = settings_of(step), HeldOut.of(b"", step).size(aligned)
+    layout = Layout(aligned - tested, _columns(step), tested if settings.patience else 0)
     parties = len(step.parties)
     cost = costs.training(layout, settings, parties) + runtime_costs.stated(parties, 0)
     if _is_split(step):
@@ -252,14 +269,16 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
         + (told if role in step.inputs else 0)
         for rank, role in enumerate(roles)
     }
-    work = _ROW_NS * layout.rows * layout.coefficients * settings.epochs // 10
+    work = _ROW_NS * layout.shared_rows * layout.coefficients * settings.epochs // 10
     return {
         role: Estimate(
             sent_bytes=sent[role],
             received_bytes=sum(sent.values()) // parties,
             rounds=cost.rounds + whole.rounds,
             work_ns=work,
-            memory_bytes=_BASE_BYTES + 32 * layout.rows * layout.coefficients + _BATCH_BYTES * settings.batch,
+            memory_bytes=_BASE_BYTES
+            + 32 * layout.shared_rows * layout.coefficients
+            + _BATCH_BYTES * settings.batch,
             assumes="that the intersection is the smallest input, that one column is made of each, and that "
             "training takes all its epochs",
         )
@@ -311,6 +330,13 @@ def _component(family: Family, summary: str) -> Component:
             "tolerance_micro": Param(
                 "training ends after an epoch that moves the coefficients by less, in millionths; 0: never",
                 whole_number(0, _MILLION),
+                optional=True,
+            ),
+            "patience": Param(
+                "training ends after so many epochs in a row that do not lower the loss on the rows held "
+                "out, and the coefficients of the lowest are kept; all parties learn which epochs lowered "
+                "it; 0: never",
+                whole_number(0, MAX_PATIENCE),
                 optional=True,
             ),
             "loss": Param(

@@ -275,6 +275,8 @@ def test_misaligned_and_too_few_rows_end_the_step() -> None:
         ({"epochs": 0}, {}, "1 to 1000"),
         ({"rate_micro": 3_000_000}, {}, "10000 to 2000000"),
         ({"loss": "everybody"}, {}, "one of hidden, owners"),
+        ({"patience": 101, "test_percent": 20}, {}, "0 to 100"),
+        ({"patience": 2}, {}, "0 where test_percent is 0"),
     ],
 )
 def test_steps_that_make_no_sense_are_refused_by_field(
@@ -292,10 +294,16 @@ def test_a_helper_is_for_two_owners_and_three_need_none() -> None:
     assert [row[0] for row in opened(spec, outcomes).rows] == ["owner-1", "owner-1", "owner-2", "owner-3"]
 
 
-@pytest.mark.parametrize(("coefficients", "held"), [("split", 0), ("split", 25), ("recipients", 0)])
+@pytest.mark.parametrize(
+    ("coefficients", "held", "patience"),
+    [("split", 0, 0), ("split", 25, 0), ("recipients", 0, 0), ("recipients", 25, 3)],
+)
 @pytest.mark.parametrize("component", [LOGISTIC, LINEAR], ids=lambda one: str(one.name))
-def test_the_estimate_is_what_a_run_sends(component: Any, coefficients: str, held: int) -> None:
+def test_the_estimate_is_what_a_run_sends(
+    component: Any, coefficients: str, held: int, patience: int
+) -> None:
     params = {"coefficients": coefficients, "rate_micro": 100_000, "test_percent": held}
+    params["patience"] = patience
     spec = checked(FAST | params, component.name)
     step = spec.step("train")
     outcomes = run_mesh(play(spec))
@@ -343,3 +351,36 @@ def test_rows_are_those_that_the_intersection_aligned() -> None:
     table = opened(spec, run_mesh(play(spec, tables, rows={"owner-2": back})))
     got = [float(row[2]) for row in table.rows]
     np.testing.assert_allclose(got, expected(FIRST, SECOND, "default"), atol=0.03)
+
+
+@pytest.mark.parametrize("component", ["model/logistic", "model/linear"])
+def test_training_ends_early_on_the_rows_held_out_and_says_after_how_many_epochs(component: str) -> None:
+    params = {"coefficients": "split", "epochs": 200, "test_percent": 30, "patience": 4, "batch": 100}
+    spec = checked(params | {"rate_micro": 100_000}, component, recipients=[RECIPIENT])
+    outcomes = run_mesh(play(spec))
+    facts = opened(spec, outcomes).facts
+    assert 4 < facts["epochs"] < 200
+    parts = [ModelPart.decode(outcome.local) for outcome, _ in outcomes[:2]]
+    assert {part.epochs for part in parts} == {facts["epochs"]}
+    assert outcomes[0][0].cohort == 280
+    label = "default" if component == "model/logistic" else "loss"
+    got = [float(one) for one in (parts[0].intercept, *parts[0].coefficients, *parts[1].coefficients)]
+    np.testing.assert_allclose(got, expected(FIRST, SECOND, label), atol=0.3)
+
+
+def test_bad_rows_among_those_held_out_end_the_step_before_anything_is_shared() -> None:
+    params = FAST | {"test_percent": 30, "patience": 2}
+    spec = checked(params)
+    (place, *_) = HeldOut.of(mesh_of(3)[0].session, spec.step("train")).test(ROWS)
+    for name, bad, words in (("default", 2, "label default: 1 of 120"), ("income", 1e9, "1 of 400 values")):
+        table = {**FIRST, name: np.where(np.arange(ROWS) == place, bad, FIRST[name])}
+        ended = mesh_outcomes(play(spec, (table, SECOND)), mesh_of(3, timeout_s=5))
+        assert isinstance(ended[0], ValueOutOfRange)
+        assert words in str(ended[0])
+        assert all(isinstance(end, Exception) for end in ended)
+
+
+def test_a_patience_needs_as_many_rows_held_out_as_an_owner_asks_for() -> None:
+    spec = checked(FAST | {"test_percent": 10, "patience": 2, "min_cohort": 41})
+    assert all(isinstance(end, CohortTooSmall) for end in mesh_outcomes(play(spec)))
+    run_mesh(play(checked(FAST | {"test_percent": 10, "patience": 2, "min_cohort": 40})))

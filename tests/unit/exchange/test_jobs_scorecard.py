@@ -221,6 +221,13 @@ def test_rows_outside_the_intersection_need_no_bin() -> None:
     assert all(isinstance(end, Exception) for end in ended)
 
 
+def test_a_card_ends_early_on_the_rows_held_out() -> None:
+    spec = checked({"points": "exact", "epochs": 200, "test_percent": 20, "patience": 3})
+    table = opened(spec, run_mesh(play(spec)))
+    assert 3 < table.facts["epochs"] < 200
+    assert float(table.rows[0][4]) == pytest.approx(expected()[0], abs=30)
+
+
 def test_a_release_of_other_columns_is_refused() -> None:
     spec = checked({"epochs": 2})
     outcomes = run_mesh(play(spec))

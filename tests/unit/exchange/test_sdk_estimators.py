@@ -34,11 +34,12 @@ NODE = cast("NodeClient", Node())
 )
 @pytest.mark.parametrize("held_out", [0, 20])
 def test_the_job_is_one_that_nodes_take(made: Any, tables: Any, helper: Any, held_out: int) -> None:
-    spec = made(NODE, PURPOSE, helper, test_percent=held_out).spec(tables, "late")
+    spec = made(NODE, PURPOSE, helper, test_percent=held_out, patience=held_out).spec(tables, "late")
     read = JobSpec.parse(canonical.encode(spec))
     built_in().check(read)
     assert [step.id for step in read.steps] == ["match", "train", "score", "evaluate", "report"]
     assert read.step("train").component == f"model/{made.family}"
+    assert read.step("train").params["patience"] == held_out
     assert read.step("score").params["part"] == ("test" if held_out else "all")
     assert read.agreements == {one.asset: one.agreement for one in tables if one.agreement}
     assert {step.recipients for step in read.steps} == {(), ("did:x:lender",)}

@@ -129,16 +129,81 @@ def test_training_ends_when_the_coefficients_stand_still() -> None:
     np.testing.assert_allclose(fitted_weights(ended, 2), expected, atol=0.02)
 
 
+def descent(x: Floats, y: Floats, settings: Settings, rows: int) -> tuple[list[Floats], list[float]]:
+    """In the clear: the coefficients after each epoch, and their loss on the rows from ``rows`` on."""
+    design = np.vstack([np.ones(x.shape[1]), x])
+    weights = step = np.zeros(len(design))
+    every, losses = [], []
+    for epoch in range(settings.epochs):
+        for part in Layout(rows, (len(x),)).batches(settings.batch):
+            residual = predicted(weights @ design[:, part], settings.family) - y[part]
+            gradient = design[:, part] @ residual / (part.stop - part.start)
+            gradient[1:] += settings.l2 * weights[1:]
+            step = settings.rate_of(epoch) * gradient + settings.momentum * step
+            weights = weights - step
+        every.append(weights)
+        losses.append(
+            float(np.mean((predicted(weights @ design[:, rows:], settings.family) - y[rows:]) ** 2))
+        )
+    return every, losses
+
+
+def predicted(fitted: Floats, family: Family) -> Floats:
+    return fitted if family is Family.LINEAR else 1 / (1 + np.exp(-fitted))
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_patience_ends_training_and_keeps_the_coefficients_that_did_best_on_rows_held_out(
+    family: Family,
+) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(20, 1060))
+    y = 0.5 * x[0] + rng.normal(size=1060)
+    y = (y > 0).astype(np.float64) if family is Family.LOGISTIC else y
+    settings = Settings(family, epochs=120, batch=60, rate=0.05, patience=6)
+    every, losses = descent(x, y, settings, 60)
+    best = int(np.argmin(losses))
+    layout = Layout(60, (12, 8), held_out=1000)
+    ended = run_mesh([parties([x[:12], x[12:]], y, settings, layout)] * 3)
+    (epochs,) = {end[1].epochs for end in ended}
+    assert 6 < epochs < 120
+    assert abs(epochs - 6 - (best + 1)) <= 1
+    np.testing.assert_allclose(fitted_weights(ended, 2), every[epochs - 7], atol=0.01)
+    assert np.abs(every[epochs - 1] - every[epochs - 7]).max() > 0.05
+
+
+def test_fitted_values_out_of_reach_on_rows_held_out_end_the_run_for_all() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(8, 300))
+    x[:, 200:] = 100
+    y = x.sum(axis=0)
+    y[200:] = 0
+    settings = Settings(Family.LINEAR, epochs=3, batch=10, rate=0.05, patience=3)
+    play = parties([x[:4], x[4:]], y, settings, Layout(200, (4, 4), held_out=100))
+    ended = mesh_outcomes([play] * 3)
+    assert all(isinstance(end, ValueOutOfRange) and "of 300 fitted values" in str(end) for end in ended)
+
+
+@pytest.mark.parametrize(("patience", "held_out"), [(3, 0), (0, 10)])
+def test_a_patience_and_rows_held_out_go_together(patience: int, held_out: int) -> None:
+    features, label, _ = example((1, 1), 40 + held_out)
+    settings, layout = replace(SETTINGS, patience=patience), Layout(40, (1, 1), held_out)
+    ended = mesh_outcomes([parties(features, label, settings, layout)] * 3)
+    assert all(isinstance(end, InvalidInput) and "patience" in str(end) for end in ended)
+
+
 @pytest.mark.parametrize("family", list(Family))
 @pytest.mark.parametrize(("columns", "size"), [((3, 2), 3), ((1, 2, 1, 1), 4)])
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6])
 def test_rounds_and_bytes_are_those_of_the_formulas(
     family: Family, columns: tuple[int, ...], size: int, tolerance: float
 ) -> None:
-    features, label, target = example(columns, 300)
+    held_out = 140 if tolerance else 0
+    features, label, target = example(columns, 300 + held_out)
     y = label if family is Family.LOGISTIC else standardise([target], ["y"]).values[0]
-    layout = Layout(300, columns)
+    layout = Layout(300, columns, held_out)
     settings = Settings(family, 2, 128, rate=0.1, l2=0.1, tolerance=tolerance, tells_loss=tolerance > 0)
+    settings = replace(settings, patience=2 if held_out else 0)
     measured: list[Any] = []
     run_mesh([parties(features, y, settings, layout, measured)] * size)
     cost = costs.training(layout, settings, size) + costs.coefficients(layout)
@@ -227,7 +292,15 @@ def test_a_label_that_is_no_label_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"epochs": 0}, {"batch": 5000}, {"rate": 0.0}, {"momentum": 1.0}, {"l2": -1.0}, {"tolerance": np.nan}],
+    [
+        {"epochs": 0},
+        {"batch": 5000},
+        {"rate": 0.0},
+        {"momentum": 1.0},
+        {"l2": -1.0},
+        {"tolerance": np.nan},
+        {"patience": -1},
+    ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(change))):
