@@ -29,7 +29,7 @@ from ledger.bundle.verification import verify
 from ledger.bundle.walk import GOVERNANCE
 from ledger.commitments import Opening
 from ledger.container import pack
-from ledger.errors import NotFinal
+from ledger.errors import NotFinal, NotPublished
 from ledger.keys import SigningKey
 from ledger.membership import Network, electorate, genesis_hash
 from ledger.notes import Note, NoteSignature
@@ -93,6 +93,7 @@ def export(
 
     Raises:
         NotFinal: an entry is not below ``final_size``, or that is not the size of a final checkpoint.
+        NotPublished: the log has no such entry, or an earlier size is above ``final_size``.
         InvalidBundle: what was written does not verify: the copy was altered, ``state`` is that of another
             size, an attachment is stated by no entry shown, or the key is not the member's.
     """
@@ -122,7 +123,7 @@ def export(
             members[payload_name(index)], members[salt_name(index)] = opening.payload, opening.salt
     beyond = [size for size in earlier if not 0 < size <= final_size]
     if beyond:
-        raise NotFinal(f"expected earlier sizes of 1 to {final_size}, got {beyond[0]}")
+        raise NotPublished(f"expected earlier sizes of 1 to {final_size}, got {beyond[0]}")
     stamps = choose_stamps(timestamps, last, final_size)
     for size in sorted({*earlier, *(stamp.size for stamp in stamps)}):
         members |= earlier_file(tree, size, final_size)
@@ -153,10 +154,11 @@ def cosigned(store: LedgerStore, size: int) -> Note:
 
 
 def _asked(store: LedgerStore, size: int, txids: set[str]) -> list[Record]:
-    found = [record for record in map(store.find, txids) if record is not None and record.index < size]
+    found = [record for record in map(store.find, txids) if record is not None]
     if len(found) < len(txids):
-        missing = len(txids) - len(found)
-        raise NotFinal(f"{missing} of the entries asked for are not below the final size {size}")
+        raise NotPublished(f"{len(txids) - len(found)} of the entries asked for are not in the log")
+    if late := sum(record.index >= size for record in found):
+        raise NotFinal(f"{late} of the entries asked for are not below the final size {size}")
     return found
 
 

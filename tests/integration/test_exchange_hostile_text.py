@@ -33,8 +33,8 @@ OTHERS = (
     "\ud800 alone",
     "../" * 12 + "etc/passwd" + "Ж%_*" * 20_000,
 )
-TOLD = {"connectors.source-unreachable", "ledger.not-final"}
-"""There is no such file; there is no such entry yet: both are said with these codes and a status of 5xx."""
+TOLD = {"connectors.source-unreachable"}
+"""There is no such file: this is said with this code and a status of 5xx."""
 LONGEST_IN_AN_ADDRESS = 3000
 LATE = re.compile(r"/(withdraw|withdrawals|revoke|reject|retire|stop|end|tokens|state|roles)")
 """These end what others need, so they come last."""

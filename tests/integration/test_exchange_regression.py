@@ -172,7 +172,7 @@ def test_the_result_says_after_how_many_epochs_training_ended_early(running: Con
     params = {"coefficients": "recipients", "test_percent": 30, "patience": 5}
     answer = train(running, "analyst", params, "report/result")
     assert 5 < answer["facts"]["epochs"] < 240
-    # Which rows are held out is drawn anew in every job, so the coefficients differ; how well they fit hardly.
+    # The rows held out are drawn anew in every job: coefficients differ, how well they fit hardly.
     fitted = np.array([float(row[2]) for row in answer["rows"]])
     assert mean_squared_error(pooled()) < 0.15
     assert mean_squared_error(fitted) < 0.2

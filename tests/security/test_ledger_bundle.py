@@ -16,7 +16,7 @@ from ledger.bundle import export, verify
 from ledger.commitments import Opening, commit
 from ledger.container import pack, unpack
 from ledger.entries import Entry
-from ledger.errors import InvalidBundle, NotFinal
+from ledger.errors import InvalidBundle, NotFinal, NotPublished
 from ledger.membership import genesis_hash
 from ledger.notes import Note
 from ledger.proofs import Proof
@@ -356,9 +356,27 @@ def test_only_final_entries_are_exported(exchange: Consortium) -> None:
     mirror, member = exchange.mirrors["regulator"], exchange.members["regulator"]
     size, state = mirror.final
     keys = {"did": member.did, "kid": member.kid, "key": member.tx, "tree": mirror.tree, "state": state}
-    for final_size, txids in ((size, ["00" * 32]), (size - 1, []), (0, [])):
+    (first,) = mirror.store.records(0, 1)
+    for final_size in (size - 1, 0):
         with pytest.raises(NotFinal):
-            export(mirror.store, final_size, txids, **keys)  # type: ignore[arg-type]
+            export(mirror.store, final_size, [], **keys)  # type: ignore[arg-type]
+    with pytest.raises(NotPublished, match="1 of the entries"):
+        export(mirror.store, size, ["00" * 32, first.txid], **keys)  # type: ignore[arg-type]
+    for earlier in (size + 1, -1, 0):
+        with pytest.raises(NotPublished, match=f"earlier sizes of 1 to {size}"):
+            export(mirror.store, size, [], earlier=[earlier], **keys)  # type: ignore[arg-type]
+
+
+def test_an_entry_that_is_not_final_yet_is_not_exported(tmp_path: Path) -> None:
+    with consortium(tmp_path, "lender", "regulator") as exchange:
+        exchange.settle()
+        mirror, member = exchange.mirrors["regulator"], exchange.members["regulator"]
+        size, state = mirror.final
+        late = exchange.act("lender", "gov.vote", {"proposal": PROPOSAL, "approve": True})
+        exchange.settle()
+        keys = {"did": member.did, "kid": member.kid, "key": member.tx, "tree": mirror.tree, "state": state}
+        with pytest.raises(NotFinal, match="1 of the entries"):
+            export(mirror.store, size, [late.txid], **keys)  # type: ignore[arg-type]
 
 
 def test_a_forged_entry_on_record_as_refused_spoils_no_bundle(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from ledger import base64url
 from ledger.entries import Entry, new_id, subjects
 from ledger.errors import Refusal
-from ledger.rules.models import ticket_message
+from ledger.membership import ALGORITHMS_KEY
+from ledger.rules.models import check_ticket, ticket_message
 from ledger.testing import NET, START, Stage
 from ledger.times import format_time
 
@@ -228,6 +229,14 @@ def test_a_ticket_of_another_form_signer_or_account_counts_nothing(published: Re
     refused("entry.not-permitted", lambda: published.report(1, published.ticket(1, 1, 1), by="lender"))
     refused("agreement.expired", lambda: published.report(1, published.ticket(1, 1, 1, time=EXPIRES)))
     refused("model.unknown", lambda: published.report(1, published.ticket(1, 1, 1, version=2)))
+
+
+def test_a_ticket_signed_by_an_algorithm_that_was_voted_out_counts_nothing(published: Registry) -> None:
+    ticket, lender = published.ticket(1, 1, 1), published.did("lender")
+    assert check_ticket(published.state, ticket, lender) == ticket
+    voted = {**published.state.rows("params")[ALGORITHMS_KEY], "allowed": []}
+    later = published.state.put("params", ALGORITHMS_KEY, voted, index=0)
+    refused("ticket.bad-signature", lambda: check_ticket(later, ticket, lender))
 
 
 def test_what_was_answered_is_reported_after_a_withdrawal(published: Registry) -> None:
