@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mpc.errors import InvalidInput, ValueOutOfRange
 from mpc.mesh import ConfirmedMesh, Mesh, mesh_run
 from mpc.randomness import Randomness
-from mpc.replicated import comparison, division, kernels, logistic, permuting, selection
+from mpc.replicated import comparison, division, exponential, kernels, logistic, permuting, selection
 from mpc.replicated.links import COMPUTING, KeyStream, Links
 from mpc.replicated.sharing import Shared, SharedBits, aligned, matched, pack, unpack, words_of
 from mpc.spec import ProtocolSpec
@@ -289,6 +289,10 @@ class Runtime:
     def sigmoid(self, a: Shared, fraction: int) -> Shared:
         """The logistic function less one half; see `mpc.replicated.logistic.sigmoid`."""
         return logistic.sigmoid(self, a, fraction)
+
+    def exponential(self, a: Shared, fraction: int) -> Shared:
+        """The exponential function; see `mpc.replicated.exponential.exponential`."""
+        return exponential.exponential(self, a, fraction)
 
     # Picking values.
 

@@ -275,6 +275,7 @@ OPERATIONS: dict[str, tuple[Program, Cost]] = {
     "groups": (lambda rt, xs: rt.group_sums(xs[:1], xs, [4]), costs.group_sums(70, 2, [4])),
     "quotient": (lambda rt, xs: rt.quotient(xs[0], 10), costs.quotient(70)),
     "sigmoid": (lambda rt, xs: rt.sigmoid(xs[0], 20), costs.sigmoid(70)),
+    "exponential": (lambda rt, xs: rt.exponential(xs[0], 20), costs.exponential(70)),
     "divide": (
         lambda rt, xs: rt.divide(*xs, dividend_bits=61, divisor_bits=29),
         costs.divide(70, 61, 29),
