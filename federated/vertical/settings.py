@@ -60,7 +60,7 @@ SPEC: Final = ProtocolSpec(
         "helper": (_PUBLIC, _EPOCHS, _HELD_OUT, _ENDED),
     },
     cost="a batch of b rows and d columns takes 6 rounds and 8 (b + b + 3 d) bytes a party, and 512 b more "
-    "from party 0 for the logistic function; for the exponential function 10 rounds, 8 b more a party and "
+    "from party 0 for the logistic function; for the exponential function 8 rounds, 8 b more a party and "
     "176 b from party 0; to the byte by federated.vertical.costs",
     source="mini-batch gradient descent on shares: Mohassel, Zhang 2017 (SecureML); shares: Araki, Furukawa, "
     "Lindell, Nof, Ohara 2016; logistic and exponential function: Zheng et al. 2023",

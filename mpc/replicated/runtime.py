@@ -271,13 +271,6 @@ class Runtime:
         """A divided by a public number, within 1.5; see `mpc.replicated.division.quotient`."""
         return division.quotient(self, a, divisor)
 
-    def mul_fixed(self, a: Shared, b: Shared, decimals: int) -> Shared:
-        """Products of fixed-point values, back at ``decimals`` decimals, within 1.5 of the last place.
-
-        The exact products must stay below 2^62 - 10^decimals. Three rounds.
-        """
-        return division.quotient(self, self.mul(a, b), 10**decimals)
-
     def divide(self, a: Shared, b: Shared, *, dividend_bits: int = 61, divisor_bits: int = 29) -> Shared:
         """A divided by b, within 3; see `mpc.replicated.division.divide`."""
         return division.divide(self, a, b, dividend_bits=dividend_bits, divisor_bits=divisor_bits)

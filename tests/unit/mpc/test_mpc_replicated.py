@@ -187,7 +187,7 @@ def test_quotients_by_public_numbers_are_within_the_stated_error(divisor: int) -
 
 def test_fixed_point_products_are_within_one_and_a_half_units() -> None:
     a, b = RNG.integers(-(2**30), 2**30, 99), RNG.integers(-(2**30), 2**30, 99)
-    for got in compute(lambda rt, xs: rt.open(rt.mul_fixed(*xs, 6), EVERYONE), a, b):
+    for got in compute(lambda rt, xs: rt.open(rt.quotient(rt.mul(*xs), 10**6), EVERYONE), a, b):
         assert np.abs(got - a * b / 1e6).max() <= 1.5 + 1e-3
 
 
