@@ -16,7 +16,7 @@ from federated.horizontal import local
 from federated.horizontal.encoding import LIMBS, Words, from_limbs, from_words, to_limbs, to_words
 from federated.horizontal.models import Floats, initial, losses
 from federated.horizontal.rounds import Terms, aggregator_rounds, owner_rounds
-from federated.horizontal.settings import MAX_COLUMNS, MAX_ROWS, Settings
+from federated.horizontal.settings import MAX_COLUMNS, Settings
 from federated.horizontal.standardise import Scales, Table, scales_of, squares, sums
 from mpc.channel import Channel
 from mpc.errors import InvalidInput, MalformedMessage
@@ -57,14 +57,7 @@ class Columns:
             MalformedMessage: rows that the owners cannot have.
             InvalidInput: fewer than the least, of all owners that are left.
         """
-        rows, most = float(numbers[0]), MAX_ROWS * terms.owners
-        if not 1 <= rows <= most or rows != int(rows):
-            raise MalformedMessage(f"rows: expected 1 to {most} of all owners together, got {rows:.0f}")
-        if rows < self.least_rows:
-            raise InvalidInput(
-                f"expected at least {self.least_rows} rows of all owners together, got {rows:.0f}"
-            )
-        return int(rows), numbers[1:]
+        return terms.checked_rows(float(numbers[0]), self.least_rows), numbers[1:]
 
 
 @dataclass(frozen=True)

@@ -12,30 +12,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from connectors import columns as connected
 from exchange.errors import InvalidRequest, JobFailed
-from exchange.jobs import disclosure
 from exchange.jobs.component import (
-    Absences,
     Component,
     Outcome,
     Param,
     RoleInput,
     StepContext,
     one_of,
-    source,
     text_like,
     whole_number,
 )
 from exchange.jobs.estimates import Estimate
-from exchange.jobs.fedavg.model import MAX_PARAMETERS, Held, JointModel
+from exchange.jobs.fedavg.model import MAX_PARAMETERS, JointModel
+from exchange.jobs.horizontal import (
+    ABSENCES,
+    AGGREGATOR,
+    MILLION,
+    TAKING_PART,
+    Held,
+    attendance,
+    check_held,
+    check_owners,
+    minimum_of,
+    others_of,
+    own_rows,
+    owners_of,
+    terms_of,
+    united,
+)
 from exchange.jobs.results import ResultTable
-from exchange.jobs.spec import ColumnInput, Step
+from exchange.jobs.spec import Step
 from exchange.web.kinds import read_as
 from federated import horizontal
-from federated.horizontal import Columns, Family, Settings, Table, Terms, Trained, costs
+from federated.horizontal import Columns, Family, Settings, Table, costs
 from federated.horizontal.settings import (
     MAX_BATCH,
     MAX_CLIP,
@@ -46,16 +57,13 @@ from federated.horizontal.settings import (
     MAX_UNITS,
     MIN_OWNERS,
 )
-from mpc import fixed_point
 from policies.column_control import Level
-from policies.plans import Aggregate, Plan, Reveal, Source, Union
+from policies.plans import Aggregate, Plan, Reveal
 
-__all__ = ["AGGREGATOR", "COMPONENT", "ROWS_PER_PARAMETER", "settings_of"]
+__all__ = ["COMPONENT", "ROWS_PER_PARAMETER", "settings_of"]
 
-AGGREGATOR: Final = "aggregator"
 ROWS_PER_PARAMETER: Final = 10
 """Fewer rows of all owners together than that, and parameters would tell of single rows."""
-_MILLION: Final = 10**6
 _ROW_NS: Final = 2_000
 _CELL_NS: Final = 3
 _WORD_NS: Final = 4
@@ -71,100 +79,48 @@ def settings_of(step: Step) -> Settings:
     }
     for name in _MICRO:
         if f"{name}_micro" in step.params:
-            chosen[name] = cast(int, step.params[f"{name}_micro"]) / _MILLION
+            chosen[name] = cast(int, step.params[f"{name}_micro"]) / MILLION
     hidden = tuple(cast("Sequence[int]", step.params.get("hidden", ())))
     return Settings(Family(str(step.params["family"])), hidden, **chosen)
 
 
 def _run(context: StepContext) -> Outcome:
     step, settings = context.step, settings_of(context.step)
-    roles, names = _owners(step), _names(step)
-    terms = Terms(
-        spec=horizontal.SPEC,
-        owners=len(roles),
-        threshold=context.number("threshold"),
-        session=context.session,
-        patience_s=context.number("patience_s"),
-    )
-    minimum = max(context.minimum_cohort, context.number("min_cohort"))
-    needed = max(minimum, ROWS_PER_PARAMETER * settings.parameters(len(names) - 1))
-    shape = Columns(names, needed)
+    roles, names, terms = owners_of(step), _names(step), terms_of(context, horizontal.SPEC)
+    needed = max(minimum_of(context), ROWS_PER_PARAMETER * settings.parameters(len(names) - 1))
+    shape, others = Columns(names, needed), others_of(context)
     if context.role == AGGREGATOR:
-        owners = {number: context.late_channel(role) for number, role in enumerate(roles, start=1)}
-        trained = horizontal.aggregate(owners, terms, settings, shape, context.progress)
+        trained = horizontal.aggregate(others, terms, settings, shape, context.progress)
     else:
-        table = _own_rows(context, names, minimum)
-        trained = _train(context, roles, terms, settings, shape, table)
+        own = own_rows(context, names)
+        table = Table(names[:-1], own[:, :-1], names[-1], own[:, -1])
+        number = roles.index(context.role) + 1
+        trained = horizontal.train(
+            context.channel(AGGREGATOR),
+            others,
+            terms,
+            number,
+            settings,
+            shape,
+            table,
+            context.rng,
+            context.progress,
+        )
     model = JointModel.of(settings, trained, names, roles)
     shown = model if _is_shown(step) else model.without_parameters()
     absent = tuple(role for role in roles if role not in model.present)
     if context.role == AGGREGATOR:
         return Outcome(local=b"", release=shown.encode(), cohort=trained.rows, figures=1, absent=absent)
-    rows = len(table.label)
+    rows = len(own)
     return Outcome(
         local=model.encode(),
-        release=Held(shown.digest()).encode(),
+        release=Held.of(shown.encode()).encode(),
         cohort=rows,
         figures=1,
         rows=np.arange(rows, dtype=np.int64),
         groups=np.zeros(rows, dtype=np.int64),
         absent=absent,
     )
-
-
-def _train(
-    context: StepContext,
-    roles: Sequence[str],
-    terms: Terms,
-    settings: Settings,
-    shape: Columns,
-    table: Table,
-) -> Trained:
-    others = {
-        number: context.late_channel(role)
-        for number, role in enumerate(roles, start=1)
-        if role != context.role
-    }
-    return horizontal.train(
-        context.channel(AGGREGATOR),
-        others,
-        terms,
-        roles.index(context.role) + 1,
-        settings,
-        shape,
-        table,
-        context.rng,
-        context.progress,
-    )
-
-
-def _own_rows(context: StepContext, names: Sequence[str], minimum: int) -> Table:
-    """The rows of this owner, as its own rules let them be used.
-
-    Raises:
-        JobFailed: fewer than its minimum, or counts are to be rounded.
-        Dominated: a joint mean could tell one person's value.
-    """
-    step = context.step
-    if context.rules.round_counts != 1:
-        raise JobFailed(f"step {step.id}: counts are not rounded here, as this owner's rules ask")
-    by_name = {column.name: column for column in step.inputs[context.role].columns}
-    *features, label = (_values(context, by_name[name]) for name in names)
-    if len(label) < minimum:
-        raise JobFailed(f"step {step.id}: expected at least {minimum} rows here, got fewer")
-    return Table(tuple(names[:-1]), np.column_stack(features), names[-1], label)
-
-
-def _values(context: StepContext, column: ColumnInput) -> NDArray[np.float64]:
-    values = connected.measure_array(context.read(column.name), column.name)
-    rules, base = context.rules, context.rules.base_of(column.name, column.decimals)
-    if base == 1 and not rules.dominance_percent and not rules.p_percent:
-        return values.astype(np.float64)
-    exact = list(values) if values.dtype == object else values
-    encoded = disclosure.rounded(fixed_point.encode(exact, column.decimals), base)
-    disclosure.check_dominance(rules, encoded, len(encoded), column.name)
-    kept: NDArray[np.float64] = encoded / 10.0**column.decimals if base != 1 else values.astype(np.float64)
-    return kept
 
 
 def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
@@ -174,22 +130,11 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
         JobFailed: the releases do not fit each other or the step.
     """
     model = JointModel.decode(releases[AGGREGATOR])
-    told = {role: Held.decode(one).digest for role, one in releases.items() if role != AGGREGATOR}
-    if set(told) != set(model.present) or set(told.values()) != {model.digest()}:
-        raise JobFailed(f"step {step.id}: the owners have another model than the aggregator released")
+    check_held(step, releases, model.present)
     if model.columns != _names(step) or bool(model.parameters) != _is_shown(step):
         raise JobFailed(f"step {step.id}: the aggregator's release has other figures than were asked for")
     found = model.table()
-    owners = {
-        "threshold": step.params["threshold"],
-        "present": sorted(step.parties[role] for role in model.present),
-        "absent": sorted(step.parties[role] for role in set(step.inputs) - set(model.present)),
-    }
-    return ResultTable(found.columns, found.rows, {**found.facts, **owners})
-
-
-def _owners(step: Step) -> list[str]:
-    return [role for role in COMPONENT.ranks(step) if role != AGGREGATOR]
+    return ResultTable(found.columns, found.rows, {**found.facts, **attendance(step, model.present)})
 
 
 def _names(step: Step) -> tuple[str, ...]:
@@ -203,19 +148,7 @@ def _is_shown(step: Step) -> bool:
 
 
 def _check(step: Step) -> None:
-    at, owners, threshold = f"steps.{step.id}", len(step.inputs), cast(int, step.params["threshold"])
-    least = max(owners // 2 + 1, MIN_OWNERS)
-    if not least <= threshold <= owners:
-        expected = f"{least} to {owners}, more than half of the owners"
-        raise InvalidRequest(f"{at}.params.threshold", expected, str(threshold))
-    names = [column.name for column in step.inputs["owner-1"].columns]
-    if len(set(names)) != len(names):
-        raise InvalidRequest(f"{at}.inputs", "each column once", "one twice")
-    for role, given in step.inputs.items():
-        if sorted(column.name for column in given.columns) != sorted(names):
-            raise InvalidRequest(
-                f"{at}.inputs.{role}.columns", f"{', '.join(sorted(names))}", "other columns"
-            )
+    at, names = f"steps.{step.id}", check_owners(step)
     if step.params["label"] not in names:
         raise InvalidRequest(f"{at}.params.label", f"one of {', '.join(names)}", "another column")
     if not step.recipients and _is_shown(step):
@@ -235,12 +168,7 @@ def _check_hidden(value: object, at: str) -> None:
 
 def _plan(step: Step) -> Plan:
     """A fit over the rows of all owners; who learns the model learns their means and variances."""
-    sources = [source(step, role) for role in _owners(step)]
-    operators: list[Source | Union] = [*sources]
-    rows = sources[0].id
-    for number, other in enumerate(sources[1:], start=2):
-        operators.append(Union(f"{step.id}.rows-{number}", rows, other.id))
-        rows = f"{step.id}.rows-{number}"
+    operators, rows = united(step)
     every = _names(step)
     told = (("rows", "count", ()), ("losses", "fit", every))
     fitted = (
@@ -248,7 +176,7 @@ def _plan(step: Step) -> Plan:
         *((f"mean {name}", "mean", (name,)) for name in every),
         *((f"variance {name}", "variance", (name,)) for name in every),
     )
-    learners = dict.fromkeys((step.parties[AGGREGATOR], *(one.owner for one in sources)))
+    learners = dict.fromkeys([step.parties[role] for role in (AGGREGATOR, *owners_of(step))])
     if _is_shown(step):
         learners |= dict.fromkeys(step.recipients)
     return (
@@ -260,7 +188,7 @@ def _plan(step: Step) -> Plan:
 
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
-    settings, roles, columns = settings_of(step), _owners(step), len(_names(step)) - 1
+    settings, roles, columns = settings_of(step), owners_of(step), len(_names(step)) - 1
     count, parameters = len(roles), settings.parameters(columns)
     sent, told = (costs.sent(role, count, columns, settings) for role in ("owner", AGGREGATOR))
     compared = costs.compared(count, settings)
@@ -307,33 +235,22 @@ COMPONENT = Component(
             "how training went; recipients, they do",
             one_of("owners", "recipients"),
         ),
-        "min_cohort": Param("fewest rows with which an owner takes part", whole_number(2, 2**31)),
-        "threshold": Param(
-            "fewest owners that stay: at least three and more than half; the others may be absent",
-            whole_number(MIN_OWNERS, MAX_OWNERS),
-        ),
-        "patience_s": Param(
-            "how long each round waits for the slowest owner, its training included, in seconds; owners wait "
-            "half of it for each other",
-            whole_number(1, 600),
-        ),
+        **TAKING_PART,
         "hidden": Param("units of each hidden layer; none: a regression", _check_hidden, optional=True),
         "rounds": Param("rounds of training; 20", whole_number(1, MAX_ROUNDS), optional=True),
         "epochs": Param(
             "passes over an owner's rows in a round; 1", whole_number(1, MAX_EPOCHS), optional=True
         ),
         "batch": Param("rows of a step; 64", whole_number(1, MAX_BATCH), optional=True),
-        "rate_micro": Param(
-            "step size in millionths; 100000", whole_number(100, 2 * _MILLION), optional=True
-        ),
+        "rate_micro": Param("step size in millionths; 100000", whole_number(100, 2 * MILLION), optional=True),
         "mu_micro": Param(
             "pull towards the model of the round (FedProx), in millionths; 0: FedAvg",
-            whole_number(0, 10 * _MILLION),
+            whole_number(0, 10 * MILLION),
             optional=True,
         ),
         "clip_micro": Param(
             "largest norm of an owner's update in a round, in millionths; 4000000",
-            whole_number(10_000, MAX_CLIP * _MILLION),
+            whole_number(10_000, MAX_CLIP * MILLION),
             optional=True,
         ),
     },
@@ -346,6 +263,6 @@ COMPONENT = Component(
     estimate=_estimate,
     repeated={"owner": (MIN_OWNERS, MAX_OWNERS)},
     helpers=frozenset({AGGREGATOR}),
-    absences=Absences("owner", "threshold"),
+    absences=ABSENCES,
     open_result=_open,
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,18 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from exchange.errors import InvalidRequest, JobFailed
-from exchange.jobs.component import Outcome, StepContext
+from exchange.jobs.component import Outcome
 from exchange.jobs.disclosure import Dominated, OutputRules, RoundTo
 from exchange.jobs.fedavg.component import COMPONENT, settings_of
-from exchange.jobs.fedavg.model import READER, Held, JointModel
+from exchange.jobs.fedavg.model import READER, JointModel
+from exchange.jobs.horizontal import Held
 from exchange.jobs.registry import built_in
 from exchange.jobs.spec import JobSpec, Step
-from exchange.jobs.testing import JOB, nothing_lent
+from exchange.jobs.testing import JOB, OwnersRun
 from federated.horizontal import SPEC, Family
-from mpc.errors import MpcError, TooFewParties, ValueOutOfRange
-from mpc.mesh import Mesh
-from mpc.randomness import SystemRandomness
-from mpc.testing import mesh_of
+from mpc.errors import TooFewParties, ValueOutOfRange
 from policies import column_control
 from policies.errors import ColumnControlExceeded
 
@@ -80,79 +77,11 @@ def table_of(number: int, rows: int = 80) -> pa.Table:
 TABLES = {number: table_of(number) for number in range(1, OWNERS + 1)}
 
 
-class Run:
-    """One run of all roles over channels in memory; ``gone`` owners never send a word."""
+class Run(OwnersRun):
+    """One run of all roles."""
 
-    def __init__(
-        self,
-        step: Step,
-        tables: Mapping[int, pa.Table] = TABLES,
-        *,
-        gone: tuple[int, ...] = (),
-        rules: OutputRules = OutputRules.NONE,
-        minimum: int = 0,
-    ) -> None:
-        self.step, self.rules, self.minimum, self.tables = step, rules, minimum, tables
-        self.ranks = ("aggregator", *(f"owner-{number}" for number in tables))
-        self.meshes = mesh_of(len(self.ranks), b"session of the step", timeout_s=8)
-        self.ends: dict[str, Outcome | Exception] = {}
-        for number in gone:
-            self.meshes[number].abort("gone")
-        threads = [
-            threading.Thread(target=self._play, args=(role, self.meshes[rank]), daemon=True)
-            for rank, role in enumerate(self.ranks)
-            if rank not in gone
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    def _play(self, role: str, mesh: Mesh) -> None:
-        table = self.tables.get(mesh.rank)
-
-        def read(name: str) -> Iterator[pa.RecordBatch]:
-            assert table is not None
-            yield from table.select([name]).to_batches(max_chunksize=7)
-
-        context = StepContext(
-            step=self.step,
-            role=role,
-            ranks=COMPONENT.ranks(self.step),
-            session=mesh.session,
-            minimum_cohort=self.minimum if table is not None else 0,
-            read=read,
-            channel=lambda peer: mesh.channels[self.ranks.index(peer)],
-            late_channel=lambda peer: mesh.channels[self.ranks.index(peer)],
-            before={},
-            earlier={},
-            released={},
-            rng=SystemRandomness(),
-            progress=lambda done, total: None,
-            hand_over=nothing_lent(),
-            rules=self.rules if table is not None else OutputRules.NONE,
-        )
-        try:
-            self.ends[role] = COMPONENT.run(context)
-        except (JobFailed, Dominated, MpcError) as error:
-            self.ends[role] = error
-            mesh.abort(error.code)
-
-    def outcome(self, role: str) -> Outcome:
-        found = self.ends[role]
-        assert isinstance(found, Outcome), found
-        return found
-
-    def released(self) -> dict[str, bytes]:
-        return {
-            role: end.release
-            for role, end in self.ends.items()
-            if isinstance(end, Outcome) and end.release is not None
-        }
-
-    def result(self) -> Any:
-        assert COMPONENT.open_result is not None
-        return COMPONENT.open_result(self.step, self.released())
+    def __init__(self, step: Step, tables: Mapping[int, pa.Table] = TABLES, **more: Any) -> None:
+        super().__init__(COMPONENT, step, tables, **more)
 
 
 def pooled(numbers: tuple[int, ...]) -> tuple[list[float], NDArray[np.float64]]:
@@ -259,11 +188,11 @@ def test_releases_that_do_not_fit_are_refused() -> None:
     with pytest.raises(JobFailed, match="another model"):
         COMPONENT.open_result(run.step, {role: one for role, one in released.items() if role != "owner-2"})
     for other in (model.without_parameters(), replace(model, columns=("a", "b", "late"))):
-        told = dict.fromkeys(model.present, Held(other.digest()).encode())
+        told = dict.fromkeys(model.present, Held.of(other.encode()).encode())
         with pytest.raises(JobFailed, match="other figures"):
             COMPONENT.open_result(run.step, told | {"aggregator": other.encode()})
     short = replace(model, parameters=model.parameters[1:])
-    told = dict.fromkeys(model.present, Held(short.digest()).encode())
+    told = dict.fromkeys(model.present, Held.of(short.encode()).encode())
     with pytest.raises(JobFailed, match="expected the numbers of 2 columns"):
         COMPONENT.open_result(run.step, told | {"aggregator": short.encode()})
     with pytest.raises(InvalidRequest):
