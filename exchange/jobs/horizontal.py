@@ -19,6 +19,7 @@ from connectors import columns as connected
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs import disclosure
 from exchange.jobs.component import Absences, Param, StepContext, source, whole_number
+from exchange.jobs.privacy import Bounds, ranges_of
 from exchange.jobs.spec import ColumnInput, Step
 from exchange.web.kinds import Rule, read_as
 from federated.horizontal import Terms
@@ -42,6 +43,7 @@ __all__ = [
     "others_of",
     "own_rows",
     "owners_of",
+    "scaled_ranges",
     "terms_of",
     "united",
 ]
@@ -153,6 +155,16 @@ def check_owners(step: Step) -> list[str]:
                 f"{at}.inputs.{role}.columns", f"{', '.join(sorted(names))}", "other columns"
             )
     return names
+
+
+def scaled_ranges(
+    bounds: Mapping[str, Bounds], columns: Sequence[ColumnInput], where: str
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The lower and the upper bounds of columns, in their units; raises as ``ranges_of``."""
+    ranges = ranges_of(bounds, columns, where)
+    units = [10.0**column.decimals for column in columns]
+    lower = tuple(low / unit for (low, _), unit in zip(ranges, units, strict=True))
+    return lower, tuple(high / unit for (_, high), unit in zip(ranges, units, strict=True))
 
 
 def united(step: Step) -> tuple[list[Source | Union], str]:

@@ -29,6 +29,7 @@ from exchange.jobs.horizontal import (
     others_of,
     own_rows,
     owners_of,
+    scaled_ranges,
     terms_of,
     united,
 )
@@ -61,17 +62,12 @@ _USUAL_STEPS: Final = 15
 
 def agreed_by(step: Step) -> Clusters:
     """What the parameters of a step say."""
-    names = tuple(column.name for column in step.inputs["owner-1"].columns)
-    decimals = {column.name: column.decimals for column in step.inputs["owner-1"].columns}
-    bounds, lower, upper = _bounds(step), list[float](), list[float]()
-    for name in names:
-        low, high = bounds[name].encoded(decimals[name], f"steps.{step.id}.params.bounds.{name}")
-        lower.append(low / 10.0 ** decimals[name])
-        upper.append(high / 10.0 ** decimals[name])
+    at, columns = f"steps.{step.id}.params.bounds", step.inputs["owner-1"].columns
+    lower, upper = scaled_ranges(read_as(dict[str, Bounds], step.params["bounds"], at), columns, at)
     return Clusters(
-        names=names,
-        lower=tuple(lower),
-        upper=tuple(upper),
+        names=tuple(column.name for column in columns),
+        lower=lower,
+        upper=upper,
         count=cast(int, step.params["clusters"]),
         seed=cast(int, step.params["seed"]),
         least=cast(int, step.params["min_cohort"]),
@@ -177,18 +173,10 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
 
 
 def _check(step: Step) -> None:
-    at, names = f"steps.{step.id}", check_owners(step)
-    stated = _bounds(step)
-    if set(stated) != set(names):
-        expected = f"the bounds of {', '.join(sorted(names))}"
-        raise InvalidRequest(f"{at}.params.bounds", expected, ", ".join(sorted(stated)) or "none")
+    check_owners(step)
     agreed_by(step)
     if not step.recipients:
-        raise InvalidRequest(f"{at}.recipients", "who receives the clusters", "nobody")
-
-
-def _bounds(step: Step) -> dict[str, Bounds]:
-    return read_as(dict[str, Bounds], step.params["bounds"], f"steps.{step.id}.params.bounds")
+        raise InvalidRequest(f"steps.{step.id}.recipients", "who receives the clusters", "nobody")
 
 
 def _check_bounds(value: object, at: str) -> None:
@@ -270,6 +258,7 @@ COMPONENT = Component(
     estimate=_estimate,
     repeated={"owner": (MIN_OWNERS, MAX_OWNERS)},
     helpers=frozenset({AGGREGATOR}),
+    tells_parties=True,
     absences=ABSENCES,
     open_result=_open,
 )

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import pyarrow as pa
 
 from connectors.errors import ConnectorError
-from exchange.errors import JobFailed
+from exchange.errors import ExchangeError
 from exchange.jobs.component import Component, HandOver, Outcome, StepContext
-from exchange.jobs.disclosure import Dominated, OutputRules
+from exchange.jobs.disclosure import OutputRules
 from exchange.jobs.kept import Kept
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
@@ -171,7 +171,7 @@ class OwnersRun:
         )
         try:
             self.ends[role] = self.component.run(context)
-        except (ConnectorError, JobFailed, Dominated, MpcError) as error:
+        except (ConnectorError, ExchangeError, MpcError) as error:
             self.ends[role] = error
             mesh.abort(error.code)
 

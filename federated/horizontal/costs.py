@@ -24,17 +24,17 @@ __all__ = [
 
 def sent(role: str, owners: int, columns: int, settings: Settings) -> int:
     """Return the bytes that an ``owner`` sends, or the ``aggregator`` to each owner; ``columns`` features."""
-    return _sent(role, owners, _rounds(columns, settings), 2)
+    return _sent(role, owners, _rounds(columns, settings), _figures(settings))
 
 
 def compared(owners: int, settings: Settings) -> int:
     """Return the bytes of digests that an owner sends the other owners, and receives of them."""
-    return (settings.rounds + 4) * rounds.compared_bytes(owners)
+    return (_count(settings) + 1) * rounds.compared_bytes(owners)
 
 
 def receiving_phases(role: str, owners: int, settings: Settings) -> int:
     """Return the receiving phases of an ``owner`` over all its channels, or of the aggregator with each."""
-    return _phases(role, owners, settings.rounds + 3)
+    return _phases(role, owners, _count(settings))
 
 
 def kmeans_sent(role: str, owners: int, agreed: Clusters, steps: int) -> int:
@@ -70,10 +70,22 @@ def _phases(role: str, owners: int, steps: int) -> int:
     return phases + (owners - 1) * (steps + 1) if role == "owner" else phases
 
 
+def _figures(settings: Settings) -> int:
+    """Numbers that are told of a round besides the model."""
+    return 2 if settings.private is None else 1
+
+
+def _count(settings: Settings) -> int:
+    return settings.rounds + (3 if settings.private is None else 1)
+
+
 def _rounds(columns: int, settings: Settings) -> list[tuple[int, int]]:
     """Of each round the numbers that are told and the words that are entered."""
-    parameters, head = settings.parameters(columns), 2 * LIMBS
-    sums = LIMBS * (columns + 2)
-    first = [(0, sums), (columns + 2, sums), (columns + 2, head + parameters)]
-    middle = [(2 + parameters, head + parameters)] * (settings.rounds - 1)
-    return [*first, *middle, (2 + parameters, head)]
+    figures, parameters = _figures(settings), settings.parameters(columns)
+    head, sums = figures * LIMBS, LIMBS * (columns + 2)
+    if settings.private is None:
+        first = [(0, sums), (columns + 2, sums), (columns + 2, head + parameters)]
+    else:
+        first = [(0, head + parameters)]
+    middle = [(figures + parameters, head + parameters)] * (settings.rounds - 1)
+    return [*first, *middle, (figures + parameters, head)]

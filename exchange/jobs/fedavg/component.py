@@ -26,6 +26,7 @@ from exchange.jobs.component import (
 )
 from exchange.jobs.estimates import Estimate
 from exchange.jobs.fedavg.model import MAX_PARAMETERS, JointModel
+from exchange.jobs.fedavg.privacy import RowPrivacy
 from exchange.jobs.horizontal import (
     ABSENCES,
     AGGREGATOR,
@@ -39,14 +40,16 @@ from exchange.jobs.horizontal import (
     others_of,
     own_rows,
     owners_of,
+    scaled_ranges,
     terms_of,
     united,
 )
+from exchange.jobs.noise import require_noise
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
 from exchange.web.kinds import read_as
 from federated import horizontal
-from federated.horizontal import Columns, Family, Settings, Table, costs
+from federated.horizontal import Columns, Family, Private, Settings, Table, costs
 from federated.horizontal.settings import (
     MAX_BATCH,
     MAX_CLIP,
@@ -68,7 +71,10 @@ _ROW_NS: Final = 2_000
 _CELL_NS: Final = 3
 _WORD_NS: Final = 4
 _OWNER_NS: Final = 400_000
-"""A row of one pass; a row and parameter of one; a word and owner; agreeing on keys with an owner."""
+_DRAW_NS: Final = 20
+_NOISE_NS: Final = 12_000
+"""A row of one pass; a row and parameter of one; a word and owner; agreeing on keys with an owner; drawing a
+row for a step; a number of noise."""
 _MICRO = ("rate", "mu", "clip")
 
 
@@ -81,7 +87,28 @@ def settings_of(step: Step) -> Settings:
         if f"{name}_micro" in step.params:
             chosen[name] = cast(int, step.params[f"{name}_micro"]) / MILLION
     hidden = tuple(cast("Sequence[int]", step.params.get("hidden", ())))
-    return Settings(Family(str(step.params["family"])), hidden, **chosen)
+    return Settings(Family(str(step.params["family"])), hidden, **chosen, private=_private(step))
+
+
+def _private(step: Step) -> Private | None:
+    """How rows are private; of a logistic label the bounds are 0 and 1."""
+    stated = RowPrivacy.of(step)
+    if stated is None:
+        return None
+    by_name = {column.name: column for column in step.inputs["owner-1"].columns}
+    columns = [by_name[name] for name in _names(step)]
+    is_class = step.params["family"] == Family.LOGISTIC
+    lower, upper = scaled_ranges(
+        stated.bounds, columns[:-1] if is_class else columns, f"steps.{step.id}.params.privacy.bounds"
+    )
+    ends = ((0.0,), (1.0,)) if is_class else ((), ())
+    return Private(
+        lower=(*lower, *ends[0]),
+        upper=(*upper, *ends[1]),
+        clip=stated.clip_micro / MILLION,
+        sample=stated.sample_micro,
+        steps=stated.steps,
+    )
 
 
 def _run(context: StepContext) -> Outcome:
@@ -92,7 +119,9 @@ def _run(context: StepContext) -> Outcome:
     if context.role == AGGREGATOR:
         trained = horizontal.aggregate(others, terms, settings, shape, context.progress)
     else:
-        own = own_rows(context, names)
+        own, privacy = own_rows(context, names), RowPrivacy.of(step)
+        if privacy is not None:
+            _check_private(step, privacy, len(own))
         table = Table(names[:-1], own[:, :-1], names[-1], own[:, -1])
         number = roles.index(context.role) + 1
         trained = horizontal.train(
@@ -105,6 +134,7 @@ def _run(context: StepContext) -> Outcome:
             table,
             context.rng,
             context.progress,
+            None if privacy is None else privacy.draw,
         )
     model = JointModel.of(settings, trained, names, roles)
     shown = model if _is_shown(step) else model.without_parameters()
@@ -119,8 +149,16 @@ def _run(context: StepContext) -> Outcome:
         figures=1,
         rows=np.arange(rows, dtype=np.int64),
         groups=np.zeros(rows, dtype=np.int64),
+        is_exact=privacy is None,
         absent=absent,
     )
+
+
+def _check_private(step: Step, privacy: RowPrivacy, rows: int) -> None:
+    """Before anything leaves: there is noise, and delta is worth something for so many rows."""
+    require_noise()
+    if 10**privacy.delta_exponent <= rows:
+        raise JobFailed(f"step {step.id}: expected a delta below one in the rows here, got a larger one")
 
 
 def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
@@ -133,8 +171,10 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     check_held(step, releases, model.present)
     if model.columns != _names(step) or bool(model.parameters) != _is_shown(step):
         raise JobFailed(f"step {step.id}: the aggregator's release has other figures than were asked for")
-    found = model.table()
-    return ResultTable(found.columns, found.rows, {**found.facts, **attendance(step, model.present)})
+    found, privacy = model.table(), RowPrivacy.of(step)
+    spent = {} if privacy is None else {"privacy": privacy.facts(settings_of(step).rounds)}
+    facts = {**found.facts, **attendance(step, model.present), **spent}
+    return ResultTable(found.columns, found.rows, facts)
 
 
 def _names(step: Step) -> tuple[str, ...]:
@@ -153,7 +193,13 @@ def _check(step: Step) -> None:
         raise InvalidRequest(f"{at}.params.label", f"one of {', '.join(names)}", "another column")
     if not step.recipients and _is_shown(step):
         raise InvalidRequest(f"{at}.recipients", "who receives the model", "nobody")
-    count = settings_of(step).parameters(len(names) - 1)
+    settings, privacy = settings_of(step), RowPrivacy.of(step)
+    if privacy is not None:
+        for name in ("epochs", "batch"):
+            if name in step.params:
+                raise InvalidRequest(f"{at}.params.{name}", "privacy's steps and sample_micro", name)
+        privacy.check(settings.rounds, f"{at}.params.privacy")
+    count = settings.parameters(len(names) - 1)
     if count > MAX_PARAMETERS:
         raise InvalidRequest(
             f"{at}.params.hidden", f"a model of at most {MAX_PARAMETERS} numbers", str(count)
@@ -164,6 +210,15 @@ def _check_hidden(value: object, at: str) -> None:
     units: tuple[int, ...] = read_as(tuple[int, ...], value, at)
     if not 1 <= len(units) <= MAX_HIDDEN or not all(1 <= one <= MAX_UNITS for one in units):
         raise InvalidRequest(at, f"1 to {MAX_HIDDEN} layers of 1 to {MAX_UNITS} units", str(list(units))[:40])
+
+
+def _check_privacy(value: object, at: str) -> None:
+    read_as(RowPrivacy, value, at)
+
+
+def _spends(step: Step) -> tuple[int, ...] | None:
+    privacy = RowPrivacy.of(step)
+    return None if privacy is None else privacy.loss(settings_of(step).rounds)
 
 
 def _plan(step: Step) -> Plan:
@@ -199,8 +254,7 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
             sent_bytes=sent,
             received_bytes=told + compared,
             rounds=costs.receiving_phases("owner", count, settings),
-            work_ns=shared
-            + (_ROW_NS + _CELL_NS * parameters) * rows.get(role, 0) * settings.epochs * settings.rounds,
+            work_ns=shared + _work(settings, parameters, rows.get(role, 0)),
             memory_bytes=24 * rows.get(role, 0) * (columns + 1) + 64 * parameters,
             assumes=assumes,
         )
@@ -215,6 +269,15 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
         assumes=assumes,
     )
     return estimates
+
+
+def _work(settings: Settings, parameters: int, rows: int) -> int:
+    """Nanoseconds of an owner's own training."""
+    row, private = _ROW_NS + _CELL_NS * parameters, settings.private
+    if private is None:
+        return row * rows * settings.epochs * settings.rounds
+    drawn = rows * private.sample // MILLION
+    return (row * drawn + _DRAW_NS * rows + _NOISE_NS * parameters) * private.steps * settings.rounds
 
 
 COMPONENT = Component(
@@ -253,16 +316,24 @@ COMPONENT = Component(
             whole_number(10_000, MAX_CLIP * MILLION),
             optional=True,
         ),
+        "privacy": Param(
+            "epsilon_micro, delta_exponent, noise_micro, sample_micro, steps, clip_micro, bounds: each owner "
+            "adds noise to gradient steps over rows drawn at random, so that rows are private; none: exact",
+            _check_privacy,
+            optional=True,
+        ),
     },
     output_type="aggregate",
     needs=frozenset(),
     protocol=horizontal.SPEC,
     run=_run,
     plan=_plan,
+    spends=_spends,
     check_step=_check,
     estimate=_estimate,
     repeated={"owner": (MIN_OWNERS, MAX_OWNERS)},
     helpers=frozenset({AGGREGATOR}),
+    tells_parties=True,
     absences=ABSENCES,
     open_result=_open,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,10 +18,14 @@ from exchange.jobs.disclosure import Dominated, OutputRules, RoundTo
 from exchange.jobs.fedavg.component import COMPONENT, settings_of
 from exchange.jobs.fedavg.model import READER, JointModel
 from exchange.jobs.horizontal import Held
+from exchange.jobs.noise import NoiseUnavailable
 from exchange.jobs.registry import built_in
+from exchange.jobs.sampled_gaussian import steps_loss
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import JOB, OwnersRun
+from exchange.node.budgets import loss_of
 from federated.horizontal import SPEC, Family
+from ledger.rules.budgets import epsilon
 from mpc.errors import TooFewParties, ValueOutOfRange
 from policies import column_control
 from policies.errors import ColumnControlExceeded
@@ -37,6 +42,15 @@ CHOSEN: dict[str, Any] = {
     "patience_s": 4,
     "rounds": 3,
     "rate_micro": 300_000,
+}
+PRIVACY: dict[str, Any] = {
+    "epsilon_micro": 8_000_000,
+    "delta_exponent": 5,
+    "noise_micro": 1_500_000,
+    "sample_micro": 200_000,
+    "steps": 4,
+    "clip_micro": 1_000_000,
+    "bounds": {"debt": {"lower": "0", "upper": "8000"}, "income": {"lower": "0", "upper": "5000"}},
 }
 
 
@@ -199,6 +213,72 @@ def test_releases_that_do_not_fit_are_refused() -> None:
         Held.decode(Held("short").encode())
 
 
+# private rows
+
+
+def test_a_model_of_private_rows_states_what_it_spends_and_shows_no_joint_mean() -> None:
+    pytest.importorskip("opendp")
+    step = step_of(rounds=5, rate_micro=1_000_000, privacy=PRIVACY)
+    run = Run(step)
+    found = run.result()
+    loss = COMPONENT.spends(step)
+    assert loss is not None
+    assert loss == steps_loss(1_500_000, 200_000, 20)
+    spent = found.facts["privacy"]
+    assert isinstance(spent, dict)
+    assert spent["epsilon_micro"] == epsilon(loss, 5) <= 8_000_000
+    assert (spent["delta_exponent"], spent["noise_micro"], spent["steps"]) == (5, 1_500_000, 20)
+    # The scales are those of the bounds, whatever the rows are.
+    assert [row[4:] for row in found.rows[1:]] == [("4000", "4000"), ("2500", "2500")]
+    assert found.facts["losses"] == []
+    assert not run.outcome("owner-1").is_exact
+    assert COMPONENT.spends(step_of()) is None
+    assert Run(step_of()).outcome("owner-1").is_exact
+
+
+def test_private_rows_still_tell_which_columns_matter() -> None:
+    """Little noise, many rows: the weights have the signs that pooled rows give."""
+    pytest.importorskip("opendp")
+    tables = {number: table_of(number, 2_000) for number in TABLES}
+    step = step_of(rounds=10, rate_micro=2_000_000, privacy=PRIVACY)
+    weights = [float(str(row[3])) for row in Run(step, tables).result().rows]
+    assert weights[1] > 0.5
+    assert weights[2] < -0.5
+
+
+def test_noise_that_is_too_little_is_refused_with_the_least_that_is_enough() -> None:
+    with pytest.raises(InvalidRequest, match="noise_micro") as told:
+        step_of(rounds=5, privacy=PRIVACY | {"noise_micro": 700_000, "epsilon_micro": 2_000_000})
+    least = int(str(told.value).split("expected ")[1].split(" or more")[0])
+    enough = PRIVACY | {"noise_micro": least, "epsilon_micro": 2_000_000}
+    step_of(rounds=5, privacy=enough)
+    with pytest.raises(InvalidRequest):
+        step_of(rounds=5, privacy=enough | {"noise_micro": least - 1})
+
+
+def test_a_delta_that_gives_away_a_row_is_refused_at_the_owner() -> None:
+    step = step_of(rounds=1, privacy=PRIVACY | {"delta_exponent": 1})
+    run = Run(step)
+    assert "delta below one in the rows" in str(run.ends["owner-1"])
+    assert not run.released()
+
+
+def test_without_the_package_that_makes_noise_nothing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opendp.prelude", None)
+    run = Run(step_of(privacy=PRIVACY))
+    assert isinstance(run.ends["owner-1"], NoiseUnavailable)
+    assert not run.released()
+
+
+def test_a_step_without_recipients_is_held_against_a_budget() -> None:
+    """Owners and aggregator learn the model all the same."""
+    registry = built_in()
+    exact = spec_of(model="owners", recipients=[])
+    assert loss_of(exact, "owner-1/t", registry) is None
+    private = spec_of(model="owners", recipients=[], privacy=PRIVACY)
+    assert loss_of(private, "owner-1/t", registry) == list(steps_loss(1_500_000, 200_000, 12))
+
+
 @pytest.mark.parametrize(
     ("at", "params"),
     [
@@ -220,10 +300,27 @@ def test_releases_that_do_not_fit_are_refused() -> None:
         ("hidden", {"hidden": ["4"]}),
         ("hidden", {"hidden": [100, 100]}),
         ("privacy", {"privacy": {}}),
+        ("privacy.noise_micro", {"privacy": {"noise_micro": 299_999}}),
+        ("privacy.noise_micro", {"privacy": {"noise_micro": 300_000}}),
+        ("privacy.noise_micro", {"privacy": {"epsilon_micro": 1_000}}),
+        ("privacy.epsilon_micro", {"privacy": {"epsilon_micro": 0}}),
+        ("privacy.delta_exponent", {"privacy": {"delta_exponent": 0}}),
+        ("privacy.clip_micro", {"privacy": {"clip_micro": 0}}),
+        ("privacy.clip_micro", {"privacy": {"clip_micro": -1_000_000}}),
+        ("privacy.sample_micro", {"privacy": {"sample_micro": 0}}),
+        ("privacy.sample_micro", {"privacy": {"sample_micro": 1_000_001}}),
+        ("privacy.steps", {"privacy": {"steps": 1_001}}),
+        ("privacy.bounds", {"privacy": {"bounds": {}}}),
+        ("privacy.bounds", {"privacy": {"bounds": PRIVACY["bounds"] | {"late": PRIVACY["bounds"]["debt"]}}}),
+        ("privacy.bounds", {"family": "linear", "privacy": {"steps": 2}}),
+        ("epochs", {"privacy": {"steps": 2}, "epochs": 2}),
+        ("batch", {"privacy": {"steps": 2}, "batch": 2}),
     ],
     ids=str,
 )
 def test_parameters_are_refused_by_name(at: str, params: dict[str, Any]) -> None:
+    if params.get("privacy"):
+        params = params | {"privacy": PRIVACY | params["privacy"]}
     with pytest.raises(InvalidRequest, match=rf"params\.{at}"):
         step_of(**params)
 
