@@ -8,7 +8,7 @@ from federated.horizontal.clusters import Clusters
 from federated.horizontal.kmeans import Clustered, aggregate_clusters, cluster
 from federated.horizontal.models import predicted
 from federated.horizontal.rounds import Terms
-from federated.horizontal.settings import SPEC, Family, Private, Settings
+from federated.horizontal.settings import SPEC, Family, Guard, Private, Settings
 from federated.horizontal.standardise import Scales, Table
 from federated.horizontal.training import Columns, Trained, aggregate, train
 
@@ -18,6 +18,7 @@ __all__ = [
     "Clusters",
     "Columns",
     "Family",
+    "Guard",
     "Private",
     "Scales",
     "Settings",

@@ -25,6 +25,7 @@ __all__ = [
     "MIN_OWNERS",
     "SPEC",
     "Family",
+    "Guard",
     "Private",
     "Settings",
 ]
@@ -43,7 +44,10 @@ MAX_UNITS: Final = 1024
 MAX_CLIP: Final = 16
 """Rows times a clipped update, with 24 fractional bits, over 30 owners: less than 2^59."""
 
-_SETTINGS: Final = "the settings, and which owners dropped out, and when"
+_SETTINGS: Final = (
+    "the settings, and which owners dropped out, and when; where they judge models, so also that one's rows "
+    "did not go with a round's model"
+)
 _MODEL: Final = (
     "the joint mean and deviation of every column, the number of rows of all together, the model after every "
     "round and its mean loss over all rows"
@@ -120,6 +124,27 @@ class Private:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """How each owner judges every round's model, by rows of its own that it does not train on.
+
+    Attributes:
+        percent: of its rows that an owner holds out.
+        worse: by which part of the first model's loss the loss over these rows may be above the least so far.
+    """
+
+    percent: int
+    worse: float
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("rows held out", self.percent, 1, 50),
+            ("worse", self.worse, 0.001, 10),
+        ):
+            if not low <= value <= high:
+                raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the owners agreed to run.
 
@@ -133,6 +158,8 @@ class Settings:
         mu: proximal term mu / 2 times the squared distance from the round's model; 0: FedAvg, else FedProx.
         clip: largest Euclidean norm of an owner's update in a round; longer ones are scaled down to it.
         private: how rows are private, in place of ``epochs`` and ``batch``; none: updates carry no noise.
+        guard: how owners judge models; none: they do not. Not where rows are private, for whether an owner
+            stays tells of its rows.
     """
 
     family: Family
@@ -144,6 +171,7 @@ class Settings:
     mu: float = 0.0
     clip: float = 4.0
     private: Private | None = None
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -158,6 +186,8 @@ class Settings:
         ):
             if not low <= value <= high:
                 raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+        if self.private is not None and self.guard is not None:
+            raise InvalidInput("guard: expected none where rows are private, got one")
 
     def shapes(self, columns: int) -> tuple[tuple[int, int], ...]:
         """The (inputs, outputs) of every layer."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from federated.horizontal import local
 from federated.horizontal.encoding import LIMBS, Words, from_limbs, from_words, to_limbs, to_words
+from federated.horizontal.guard import Watch
 from federated.horizontal.models import Floats, initial, losses
 from federated.horizontal.private import Noise, bounded, private_update, scales_within
 from federated.horizontal.rounds import Terms, aggregator_rounds, owner_rounds
@@ -110,6 +111,7 @@ def train(
         ValueOutOfRange: own values, or an update, that are not finite or too large.
         InvalidInput: too few rows, a column of one value, a label of one class, of all owners together.
         ModelsDisagree: the aggregator told owners different models.
+        ModelRefused: a round's model fits own rows worse than was agreed.
         TooFewParties: fewer than the threshold are left.
         ProtocolAbort: a message is not as the protocol has it.
 
@@ -118,7 +120,7 @@ def train(
     """
     if table.columns != columns.names:
         raise InvalidInput(f"columns: expected the {len(columns.names)} that were agreed, got others")
-    private = settings.private
+    private, guard = settings.private, settings.guard
     if (private is None) != (noise is None):
         raise InvalidInput("noise: expected where rows are private, and only there")
     table.check(settings.family)
@@ -136,11 +138,13 @@ def train(
         features, label = scales.of(table)
         model, told = initial(settings, count - 1, terms.session), list[float]()
         figures = _figures(settings)
+        watch = None if guard is None else Watch(settings, guard, model, features, label, rng)
+        own, target = (features, label) if watch is None else (watch.features, watch.label)
         for done in range(1, settings.rounds + 1):
             if private is None or noise is None:
-                update = local.update(settings, model, features, label, rng)
+                update = local.update(settings, model, own, target, rng)
             else:
-                update = private_update(settings, private, model, features, label, rng, noise)
+                update = private_update(settings, private, model, own, target, rng, noise)
             run.enter(
                 np.concatenate([_own(settings, model, features, label), to_words(update, rows, "update")])
             )
@@ -149,6 +153,8 @@ def train(
             _check_step(moved - model, settings)
             told += losses_told.tolist()
             model = moved
+            if watch is not None:
+                watch.judge(model, done)
             progress(done, settings.rounds)
         run.enter(_own(settings, model, features, label))
         total, stated = columns.checked(run.finish(figures), terms)

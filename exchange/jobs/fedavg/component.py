@@ -9,7 +9,8 @@ every owner in the last round the digest of what it has itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, cast
 
 import numpy as np
 
@@ -47,9 +48,9 @@ from exchange.jobs.horizontal import (
 from exchange.jobs.noise import require_noise
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
-from exchange.web.kinds import read_as
+from exchange.web.kinds import Rule, read_as
 from federated import horizontal
-from federated.horizontal import Columns, Family, Private, Settings, Table, costs
+from federated.horizontal import Columns, Family, Guard, Private, Settings, Table, costs
 from federated.horizontal.settings import (
     MAX_BATCH,
     MAX_CLIP,
@@ -87,7 +88,26 @@ def settings_of(step: Step) -> Settings:
         if f"{name}_micro" in step.params:
             chosen[name] = cast(int, step.params[f"{name}_micro"]) / MILLION
     hidden = tuple(cast("Sequence[int]", step.params.get("hidden", ())))
-    return Settings(Family(str(step.params["family"])), hidden, **chosen, private=_private(step))
+    return Settings(
+        Family(str(step.params["family"])), hidden, **chosen, private=_private(step), guard=_guard(step)
+    )
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """The parameter ``guard``."""
+
+    held_out_percent: Annotated[int, Rule("1 to 50", minimum=1, maximum=50)]
+    worse_micro: Annotated[int, Rule("millionths, 1000 to 10,000,000", minimum=1000, maximum=10 * MILLION)]
+
+
+def _guard(step: Step) -> Guard | None:
+    """How owners judge models."""
+    value = step.params.get("guard")
+    if value is None:
+        return None
+    stated = read_as(_Guarded, value, f"steps.{step.id}.params.guard")
+    return Guard(stated.held_out_percent, stated.worse_micro / MILLION)
 
 
 def _private(step: Step) -> Private | None:
@@ -193,6 +213,8 @@ def _check(step: Step) -> None:
         raise InvalidRequest(f"{at}.params.label", f"one of {', '.join(names)}", "another column")
     if not step.recipients and _is_shown(step):
         raise InvalidRequest(f"{at}.recipients", "who receives the model", "nobody")
+    if "privacy" in step.params and "guard" in step.params:
+        raise InvalidRequest(f"{at}.params.guard", "none with privacy: who stays tells of rows", "one")
     settings, privacy = settings_of(step), RowPrivacy.of(step)
     if privacy is not None:
         for name in ("epochs", "batch"):
@@ -214,6 +236,10 @@ def _check_hidden(value: object, at: str) -> None:
 
 def _check_privacy(value: object, at: str) -> None:
     read_as(RowPrivacy, value, at)
+
+
+def _check_guard(value: object, at: str) -> None:
+    read_as(_Guarded, value, at)
 
 
 def _spends(step: Step) -> tuple[int, ...] | None:
@@ -314,6 +340,12 @@ COMPONENT = Component(
         "clip_micro": Param(
             "largest norm of an owner's update in a round, in millionths; 4000000",
             whole_number(10_000, MAX_CLIP * MILLION),
+            optional=True,
+        ),
+        "guard": Param(
+            "held_out_percent, worse_micro: an owner leaves when a model's loss over rows that it held out "
+            "is above the least so far by more than worse_micro millionths of the first's; none: all stay",
+            _check_guard,
             optional=True,
         ),
         "privacy": Param(

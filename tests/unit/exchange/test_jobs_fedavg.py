@@ -24,9 +24,9 @@ from exchange.jobs.sampled_gaussian import steps_loss
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import JOB, OwnersRun
 from exchange.node.budgets import loss_of
-from federated.horizontal import SPEC, Family
+from federated.horizontal import SPEC, Family, Guard
 from ledger.rules.budgets import epsilon
-from mpc.errors import TooFewParties, ValueOutOfRange
+from mpc.errors import ModelRefused, TooFewParties, ValueOutOfRange
 from policies import column_control
 from policies.errors import ColumnControlExceeded
 
@@ -43,6 +43,7 @@ CHOSEN: dict[str, Any] = {
     "rounds": 3,
     "rate_micro": 300_000,
 }
+GUARD = {"held_out_percent": 25, "worse_micro": 150_000}
 PRIVACY: dict[str, Any] = {
     "epsilon_micro": 8_000_000,
     "delta_exponent": 5,
@@ -213,6 +214,17 @@ def test_releases_that_do_not_fit_are_refused() -> None:
         Held.decode(Held("short").encode())
 
 
+def test_an_owner_whose_rows_go_against_the_model_is_absent() -> None:
+    tables = {number: table_of(number, 400) for number in TABLES}
+    late = pa.array(1 - tables[2]["late"].to_numpy())
+    tables[2] = tables[2].set_column(1, "late", late)
+    run = Run(step_of(rounds=10, batch=16, guard=GUARD), tables)
+    assert isinstance(run.ends["owner-2"], ModelRefused)
+    facts = run.result().facts
+    assert (facts["rows"], facts["absent"]) == (1200, ["did:key:zowner-2"])
+    assert settings_of(step_of(guard=GUARD)).guard == Guard(25, 0.15)
+
+
 # private rows
 
 
@@ -299,6 +311,10 @@ def test_a_step_without_recipients_is_held_against_a_budget() -> None:
         ("hidden", {"hidden": [0]}),
         ("hidden", {"hidden": ["4"]}),
         ("hidden", {"hidden": [100, 100]}),
+        ("guard", {"guard": {}}),
+        ("guard.held_out_percent", {"guard": GUARD | {"held_out_percent": 0}}),
+        ("guard.worse_micro", {"guard": GUARD | {"worse_micro": 999}}),
+        ("guard", {"guard": GUARD, "privacy": {"steps": 2}}),
         ("privacy", {"privacy": {}}),
         ("privacy.noise_micro", {"privacy": {"noise_micro": 299_999}}),
         ("privacy.noise_micro", {"privacy": {"noise_micro": 300_000}}),

@@ -14,6 +14,7 @@ from federated.horizontal import (
     SPEC,
     Columns,
     Family,
+    Guard,
     Private,
     Settings,
     Table,
@@ -251,6 +252,11 @@ def test_an_owner_may_leave() -> None:
     ended = run(tables={**TABLES, 4: table_of(4)}, tap=tap)
     assert isinstance(ended.pop(2), ConnectionError)
     assert model_of(ended).owners == (1, 3, 4)
+
+
+def test_owners_do_not_judge_models_where_rows_are_private() -> None:
+    with pytest.raises(InvalidInput, match="guard"):
+        replace(SETTINGS, guard=Guard(20, 1.0))
 
 
 def test_noise_that_is_missing_or_out_of_place_is_refused() -> None:
