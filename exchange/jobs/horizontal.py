@@ -19,6 +19,7 @@ from connectors import columns as connected
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs import disclosure
 from exchange.jobs.component import Absences, Param, StepContext, source, whole_number
+from exchange.jobs.estimates import Estimate
 from exchange.jobs.privacy import Bounds, ranges_of
 from exchange.jobs.spec import ColumnInput, Step
 from exchange.web.kinds import Rule, read_as
@@ -36,9 +37,11 @@ __all__ = [
     "MILLION",
     "TAKING_PART",
     "Held",
+    "Traffic",
     "attendance",
     "check_held",
     "check_owners",
+    "estimates_of",
     "minimum_of",
     "others_of",
     "own_rows",
@@ -196,6 +199,67 @@ def attendance(step: Step, present: Sequence[str]) -> dict[str, object]:
         "present": sorted(step.parties[role] for role in present),
         "absent": sorted(step.parties[role] for role in set(step.inputs) - set(present)),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What a run sends and how often it waits, as `federated.horizontal.costs` states it.
+
+    Attributes:
+        sent: bytes of an owner.
+        told: bytes of the aggregator to each owner.
+        compared: bytes of ``sent`` to other owners, and received of them.
+        owner_phases: receiving phases of an owner over all its channels.
+        aggregator_phases: those of the aggregator with each owner.
+    """
+
+    sent: int
+    told: int
+    compared: int
+    owner_phases: int
+    aggregator_phases: int
+
+
+def estimates_of(
+    step: Step,
+    traffic: Traffic,
+    *,
+    work_ns: int,
+    memory_bytes: int,
+    own: Mapping[str, tuple[int, int]],
+    assumes: str,
+) -> dict[str, Estimate]:
+    """What each role is expected to spend.
+
+    Args:
+        step: that is run.
+        traffic: of the run.
+        work_ns: of every party, in rounds.
+        memory_bytes: of the aggregator.
+        own: of each owner, nanoseconds besides and bytes of memory.
+        assumes: what the figures take for granted.
+    """
+    owners = len(step.inputs)
+    estimates = {
+        role: Estimate(
+            sent_bytes=traffic.sent,
+            received_bytes=traffic.told + traffic.compared,
+            rounds=traffic.owner_phases,
+            work_ns=work_ns + own_ns,
+            memory_bytes=own_bytes,
+            assumes=assumes,
+        )
+        for role, (own_ns, own_bytes) in own.items()
+    }
+    estimates[AGGREGATOR] = Estimate(
+        sent_bytes=traffic.told * owners,
+        received_bytes=(traffic.sent - traffic.compared) * owners,
+        rounds=traffic.aggregator_phases * owners,
+        work_ns=work_ns,
+        memory_bytes=memory_bytes,
+        assumes=assumes,
+    )
+    return estimates
 
 
 def _values(context: StepContext, column: ColumnInput) -> NDArray[np.float64]:

@@ -22,9 +22,11 @@ from exchange.jobs.horizontal import (
     AGGREGATOR,
     TAKING_PART,
     Held,
+    Traffic,
     attendance,
     check_held,
     check_owners,
+    estimates_of,
     minimum_of,
     others_of,
     own_rows,
@@ -198,33 +200,30 @@ def _plan(step: Step) -> Plan:
 
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
-    agreed, roles, count = agreed_by(step), owners_of(step), len(step.inputs)
+    agreed, count = agreed_by(step), len(step.inputs)
     steps = min(_USUAL_STEPS, agreed.rounds)
     numbers = agreed.count * len(agreed.names)
-    sent, told = (costs.kmeans_sent(role, count, agreed, steps) for role in ("owner", AGGREGATOR))
-    compared = costs.kmeans_compared(count, steps)
-    shared = (_WORD_NS * numbers + _OWNER_NS) * count * (2 * steps + 2)
-    assumes = f"that centres move {steps} times and that no owner is absent"
-    estimates = {
-        role: Estimate(
-            sent_bytes=sent,
-            received_bytes=told + compared,
-            rounds=costs.kmeans_receiving_phases("owner", count, steps),
-            work_ns=shared + _CELL_NS * numbers * rows.get(role, 0) * (steps + 1),
-            memory_bytes=rows.get(role, 0) * (24 * len(agreed.names) + 8 * agreed.count),
-            assumes=assumes,
-        )
-        for role in roles
-    }
-    estimates[AGGREGATOR] = Estimate(
-        sent_bytes=told * count,
-        received_bytes=(sent - compared) * count,
-        rounds=costs.kmeans_receiving_phases(AGGREGATOR, count, steps) * count,
-        work_ns=shared,
-        memory_bytes=24 * numbers * (count + 4),
-        assumes=assumes,
+    traffic = Traffic(
+        sent=costs.kmeans_sent("owner", count, agreed, steps),
+        told=costs.kmeans_sent(AGGREGATOR, count, agreed, steps),
+        compared=costs.kmeans_compared(count, steps),
+        owner_phases=costs.kmeans_receiving_phases("owner", count, steps),
+        aggregator_phases=costs.kmeans_receiving_phases(AGGREGATOR, count, steps),
     )
-    return estimates
+    return estimates_of(
+        step,
+        traffic,
+        work_ns=(_WORD_NS * numbers + _OWNER_NS) * count * (2 * steps + 2),
+        memory_bytes=24 * numbers * (count + 4),
+        own={
+            role: (
+                _CELL_NS * numbers * rows.get(role, 0) * (steps + 1),
+                rows.get(role, 0) * (24 * len(agreed.names) + 8 * agreed.count),
+            )
+            for role in step.inputs
+        },
+        assumes=f"that centres move {steps} times and that no owner is absent",
+    )
 
 
 COMPONENT = Component(

@@ -18,6 +18,7 @@ from federated.horizontal.clusters import Clusters, Codes, moved_centres, neares
 from federated.horizontal.encoding import LIMBS, Words, from_limbs, to_limbs
 from federated.horizontal.models import Floats
 from federated.horizontal.rounds import Terms, aggregator_rounds, owner_rounds
+from federated.horizontal.settings import WEIGHT
 from mpc.channel import Channel
 from mpc.errors import InvalidInput, MalformedMessage
 from mpc.randomness import Randomness
@@ -33,7 +34,6 @@ _CENTRES: Final = (
     "the number of rows of all together; of every step the centres, and of clusters with the fewest rows "
     "their number of rows, so also what the rows add up to by which a cluster differs from the step before"
 )
-_WEIGHT: Final = "of an owner that drops out, its number of rows, by how much the total falls"
 
 SPEC: Final = ProtocolSpec(
     name="horizontal/kmeans",
@@ -47,11 +47,11 @@ SPEC: Final = ProtocolSpec(
             _CENTRES,
             "of every step the number of rows of all clusters, also of small ones, how many rows changed "
             "their cluster, and the squared distances of clusters with the fewest rows",
-            _WEIGHT,
+            WEIGHT,
             "the sum of a cluster that falls below the fewest rows because an owner leaves between the two "
             "rounds of a step",
         ),
-        "owner": (_SETTINGS, _CENTRES, "the inertia of the last clusters", _WEIGHT),
+        "owner": (_SETTINGS, _CENTRES, "the inertia of the last clusters", WEIGHT),
     },
     cost="with n owners, k clusters and d columns, a step takes two rounds of 5 receiving phases at an owner "
     "with the aggregator and 1 with each other owner, and sends 24 k d + 72 k + 364 n bytes from an "

@@ -24,6 +24,7 @@ __all__ = [
     "MAX_UNITS",
     "MIN_OWNERS",
     "SPEC",
+    "WEIGHT",
     "Family",
     "Guard",
     "Private",
@@ -56,7 +57,7 @@ _PRIVATE: Final = (
     "where rows are private: in place of these the number of rows of all together and the model after every "
     "round, made of updates that each carry their owner's noise"
 )
-_WEIGHT: Final = "of an owner that drops out, its number of rows, by how much the total falls"
+WEIGHT: Final = "of an owner that drops out, its number of rows, by how much the total falls"
 
 SPEC: Final = ProtocolSpec(
     name="horizontal/fedavg",
@@ -65,8 +66,8 @@ SPEC: Final = ProtocolSpec(
     adversary=Adversary.SEMI_HONEST,
     corruptions="the aggregator with fewer owners than the threshold",
     leaks={
-        "aggregator": (_SETTINGS, _MODEL, _PRIVATE, _WEIGHT),
-        "owner": (_SETTINGS, _MODEL, _PRIVATE, _WEIGHT),
+        "aggregator": (_SETTINGS, _MODEL, _PRIVATE, WEIGHT),
+        "owner": (_SETTINGS, _MODEL, _PRIVATE, WEIGHT),
     },
     cost="with n owners and P parameters, a round takes 5 receiving phases at an owner with the "
     "aggregator and 1 with each other owner, and sends 8 P + 182 n bytes from an owner and 8 P + 250 n from "

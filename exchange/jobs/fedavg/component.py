@@ -34,9 +34,11 @@ from exchange.jobs.horizontal import (
     MILLION,
     TAKING_PART,
     Held,
+    Traffic,
     attendance,
     check_held,
     check_owners,
+    estimates_of,
     minimum_of,
     others_of,
     own_rows,
@@ -248,15 +250,17 @@ def _spends(step: Step) -> tuple[int, ...] | None:
 
 
 def _plan(step: Step) -> Plan:
-    """A fit over the rows of all owners; who learns the model learns their means and variances."""
+    """A fit over the rows of all owners; who learns the model learns their means and variances.
+
+    Where rows are private there are neither, and no losses.
+    """
     operators, rows = united(step)
-    every = _names(step)
-    told = (("rows", "count", ()), ("losses", "fit", every))
-    fitted = (
-        ("model", "fit", every),
-        *((f"mean {name}", "mean", (name,)) for name in every),
-        *((f"variance {name}", "variance", (name,)) for name in every),
-    )
+    every, is_private = _names(step), "privacy" in step.params
+    told: list[tuple[str, str, tuple[str, ...]]] = [("rows", "count", ())]
+    fitted: list[tuple[str, str, tuple[str, ...]]] = [("model", "fit", every)]
+    if not is_private:
+        told.append(("losses", "fit", every))
+        fitted += [(f"{figure} {name}", figure, (name,)) for figure in ("mean", "variance") for name in every]
     learners = dict.fromkeys([step.parties[role] for role in (AGGREGATOR, *owners_of(step))])
     if _is_shown(step):
         learners |= dict.fromkeys(step.recipients)
@@ -269,32 +273,29 @@ def _plan(step: Step) -> Plan:
 
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
-    settings, roles, columns = settings_of(step), owners_of(step), len(_names(step)) - 1
-    count, parameters = len(roles), settings.parameters(columns)
-    sent, told = (costs.sent(role, count, columns, settings) for role in ("owner", AGGREGATOR))
-    compared = costs.compared(count, settings)
-    shared = (_WORD_NS * parameters + _OWNER_NS) * count * (settings.rounds + 3)
-    assumes = "that no owner is absent"
-    estimates = {
-        role: Estimate(
-            sent_bytes=sent,
-            received_bytes=told + compared,
-            rounds=costs.receiving_phases("owner", count, settings),
-            work_ns=shared + _work(settings, parameters, rows.get(role, 0)),
-            memory_bytes=24 * rows.get(role, 0) * (columns + 1) + 64 * parameters,
-            assumes=assumes,
-        )
-        for role in roles
-    }
-    estimates[AGGREGATOR] = Estimate(
-        sent_bytes=told * count,
-        received_bytes=(sent - compared) * count,
-        rounds=costs.receiving_phases(AGGREGATOR, count, settings) * count,
-        work_ns=shared,
-        memory_bytes=8 * parameters * (count + 4),
-        assumes=assumes,
+    settings, columns = settings_of(step), len(_names(step)) - 1
+    count, parameters = len(step.inputs), settings.parameters(columns)
+    traffic = Traffic(
+        sent=costs.sent("owner", count, columns, settings),
+        told=costs.sent(AGGREGATOR, count, columns, settings),
+        compared=costs.compared(count, settings),
+        owner_phases=costs.receiving_phases("owner", count, settings),
+        aggregator_phases=costs.receiving_phases(AGGREGATOR, count, settings),
     )
-    return estimates
+    return estimates_of(
+        step,
+        traffic,
+        work_ns=(_WORD_NS * parameters + _OWNER_NS) * count * (settings.rounds + 3),
+        memory_bytes=8 * parameters * (count + 4),
+        own={
+            role: (
+                _work(settings, parameters, rows.get(role, 0)),
+                24 * rows.get(role, 0) * (columns + 1) + 64 * parameters,
+            )
+            for role in step.inputs
+        },
+        assumes="that no owner is absent",
+    )
 
 
 def _work(settings: Settings, parameters: int, rows: int) -> int:

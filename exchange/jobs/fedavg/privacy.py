@@ -70,10 +70,12 @@ class RowPrivacy:
         """Check that the noise is enough for the stated epsilon.
 
         Raises:
-            InvalidRequest: it is not; with the least that is.
+            InvalidRequest: it is not, with the least that is; or none would be.
         """
         if self._is_enough(self.noise_micro, rounds):
             return
+        if not self._is_enough(_MOST_NOISE, rounds):
+            raise InvalidRequest(f"{where}.epsilon_micro", "more at this delta", str(self.epsilon_micro))
         low, high = self.noise_micro, _MOST_NOISE
         while low + 1 < high:
             middle = (low + high) // 2

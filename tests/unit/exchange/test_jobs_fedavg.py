@@ -29,6 +29,7 @@ from ledger.rules.budgets import epsilon
 from mpc.errors import ModelRefused, TooFewParties, ValueOutOfRange
 from policies import column_control
 from policies.errors import ColumnControlExceeded
+from policies.plans import Aggregate
 
 ANALYST = "did:key:zAnalyst"
 OWNERS = 4
@@ -318,7 +319,8 @@ def test_a_step_without_recipients_is_held_against_a_budget() -> None:
         ("privacy", {"privacy": {}}),
         ("privacy.noise_micro", {"privacy": {"noise_micro": 299_999}}),
         ("privacy.noise_micro", {"privacy": {"noise_micro": 300_000}}),
-        ("privacy.noise_micro", {"privacy": {"epsilon_micro": 1_000}}),
+        ("privacy.epsilon_micro", {"privacy": {"epsilon_micro": 1_000}}),
+        ("privacy.noise_micro", {"privacy": {"epsilon_micro": 20_000}}),
         ("privacy.epsilon_micro", {"privacy": {"epsilon_micro": 0}}),
         ("privacy.delta_exponent", {"privacy": {"delta_exponent": 0}}),
         ("privacy.clip_micro", {"privacy": {"clip_micro": 0}}),
@@ -378,6 +380,16 @@ def test_a_fit_over_rows_is_what_the_owner_allows(model: str) -> None:
     with pytest.raises(ColumnControlExceeded):
         column_control.check(uses, allowed | {"income": {"*": "ENCRYPTED_ONLY"}})
     assert {use.viewer for use in uses} == {ANALYST} | {f"did:key:zowner-{number}" for number in (1, 3, 4)}
+
+
+def test_private_rows_have_a_plan_without_means_and_losses() -> None:
+    def figures(**params: Any) -> set[str]:
+        assert COMPONENT.plan is not None
+        made = [one for one in COMPONENT.plan(step_of(**params)) if isinstance(one, Aggregate)]
+        return {name for one in made for name, _, _ in one.figures}
+
+    assert figures(privacy=PRIVACY) == {"rows", "model"}
+    assert figures() >= {"rows", "model", "losses", "mean debt", "variance late"}
 
 
 def test_the_claim_names_what_the_aggregator_learns() -> None:
