@@ -18,7 +18,7 @@ order 1 it is 0. Steps add up.
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from math import ceil, exp, floor, lgamma, log, log1p
 from typing import Final
 
@@ -61,7 +61,7 @@ def step_loss(order: float, noise: float, sample: float) -> float:
     return ((1 - part) * low + part * _log_moment(above, noise, sample)) / (order - 1)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _losses(noise_micro: int, sample_micro: int) -> tuple[float, ...]:
     noise, sample = noise_micro / _MILLION, sample_micro / _MILLION
     return tuple(step_loss(float(Fraction(order, 4)), noise, sample) for order in ORDERS)
