@@ -144,6 +144,7 @@ def built_in() -> Registry:
         kmeans.COMPONENT,
         regression.LINEAR,
         regression.LOGISTIC,
+        regression.POISSON,
         scoring.COMPONENT,
         stability.COMPONENT,
         statistics.COMPONENT,

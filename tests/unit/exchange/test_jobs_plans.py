@@ -41,6 +41,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "model/fedavg": {"label": "owner0", "family": "logistic", "model": "recipients"},
     "model/kmeans": {"bounds": {f"owner{i}": {"lower": "0", "upper": "9"} for i in range(2)}},
     "model/linear": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
+    "model/poisson": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/logistic": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/score": {"scores": "owner-1", "min_cohort": 10},
     "model/scorecard": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
