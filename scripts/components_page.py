@@ -12,6 +12,7 @@ from exchange.jobs.registry import built_in
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "components.md"
 _PAGES = {
     "horizontal/fedavg": "models-horizontal.md",
+    "horizontal/kmeans": "models-horizontal.md#clusters",
     "sql/query": "sql.md",
     "vertical/correlation": "models-preparation.md",
     "vertical/evaluation": "models.md#evaluation",

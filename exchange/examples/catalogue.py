@@ -112,6 +112,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             ("model/fedavg", "model/joint"),
             tolerance=0.15,
         ),
+        Example(
+            "federated-clusters",
+            horizontal.clustered,
+            ("model/kmeans", "report/result"),
+            tolerance=0.00001,
+        ),
         Example("few-in-a-large-set", intersections.few, ("psi/unbalanced",)),
         Example("joint-statistics", pooled.statistics, ("report/result", "stats/joint"), tolerance=0.00001),
         Example("large-sets", intersections.large, ("psi/rr22", "report/table")),

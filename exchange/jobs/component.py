@@ -236,6 +236,8 @@ class Component:
     engine: Engine = OWN
     aligns: Callable[[Step], Aligned] | None = None
     """At which roles a step leaves aligned rows; None: at none."""
+    tells_parties: bool = False
+    """Its parties learn figures about one another's rows, also where a step has no recipients."""
     takes_rows: bool = False
     """Every role with an input reads it at the rows that the step before has aligned."""
     absences: Absences | None = None
