@@ -13,6 +13,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "components.md"
 _PAGES = {
     "horizontal/fedavg": "models-horizontal.md",
     "sql/query": "sql.md",
+    "sql/query-rr22": "sql.md#who-computes-who-learns",
     "vertical/correlation": "models-preparation.md",
     "vertical/evaluation": "models.md#evaluation",
     "vertical/regression": "models-regression.md",
