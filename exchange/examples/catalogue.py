@@ -119,6 +119,11 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         Example("matches-for-one", intersections.one_receiver, ("psi/ecdh",)),
         Example("matches-of-several-keys", intersections.repeated, ("psi/ecdh", "report/table")),
         Example(
+            "payments-by-group",
+            intersections.paid_by_group,
+            ("psi/ecdh", "report/table", "stats/group-sums"),
+        ),
+        Example(
             "prepared-columns",
             preparation.prepared,
             ("model/linear", "model/prepare", "psi/ecdh", "report/result"),
