@@ -230,8 +230,8 @@ class Component:
     """What each role is expected to spend, from the rows of the inputs; None: there is no formula."""
     estimate_after: FollowingEstimator | None = None
     """The same where it depends on what the step before is; None: it does not."""
-    leaves: Callable[[Mapping[str, int]], int] = lambda rows: min(rows.values(), default=2**31)
-    """How many rows a step leaves to later ones at most, from the rows of its inputs."""
+    leaves: Callable[[Step, Mapping[str, int]], int] = lambda step, rows: min(rows.values(), default=2**31)
+    """How many rows an estimate takes a step to leave to later ones, from the rows of its inputs."""
     repeated: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     helpers: frozenset[str] = frozenset()
     """Roles without input that any member may play, not the submitter alone."""

@@ -85,17 +85,19 @@ class Costs:
         return self._registry.get(step.component).expected(step, before, self._rows(spec, step, state))
 
     def _rows(self, spec: JobSpec, step: Step, state: State) -> dict[str, int]:
-        """The rows of each role's input: those of its asset, but no more than the steps before leave."""
-        bound = min((self._left(spec, name, state) for name in step.after), default=None)
+        """The rows that each role reads: those of its asset, or those that the steps before leave."""
+        left = min((self._left(spec, name, state) for name in step.after), default=None)
+        if left is not None and self._registry.get(step.component).takes_rows:
+            return dict.fromkeys(step.inputs, left)
         found = {}
         for role, given in step.inputs.items():
             rows = int((state.get("assets", given.asset) or {}).get("rows", 0))
-            found[role] = rows if bound is None else min(rows, bound)
+            found[role] = rows if left is None else min(rows, left)
         return found
 
     def _left(self, spec: JobSpec, name: str, state: State) -> int:
         step = spec.step(name)
-        return self._registry.get(step.component).leaves(self._rows(spec, step, state))
+        return self._registry.get(step.component).leaves(step, self._rows(spec, step, state))
 
     def _expected(self, component: str, role: str, formula: Estimate) -> dict[str, Any]:
         known = [one for one in self._repository.of_component(component, _LAST) if one.work_ns > 0]

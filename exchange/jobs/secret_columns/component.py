@@ -192,8 +192,7 @@ def _check(step: Step) -> None:
 
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
-    assumes = "that owners know their aligned rows, and that these are as many as the smallest input"
-    return _counted(step, min(rows.values()), None, assumes)
+    return _counted(step, min(rows.values()), None, "as many aligned rows as the step before leaves")
 
 
 def _estimate_after(step: Step, before: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
