@@ -220,10 +220,11 @@ def _counted(step: Step, aligned: int, before: Step | None, assumes: str) -> dic
         + (told if role in step.inputs else 0)
         for rank, role in enumerate(roles)
     }
+    received = dict(zip(roles, costs.received(list(sent.values()), _STATED), strict=True))
     return {
         role: Estimate(
             sent_bytes=sent[role],
-            received_bytes=sum(sent.values()) // parties,
+            received_bytes=received[role],
             rounds=cost.rounds + 1,
             work_ns=_BYTE_NS * sent[role],
             memory_bytes=_BLOCK_BYTES * min(query.cells * aligned, figures.BLOCK_VALUES) + 64 * aligned,
