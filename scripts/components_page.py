@@ -28,6 +28,7 @@ _PAGES = {
     "model/linear": "models-regression.md",
     "model/logistic": "models-regression.md",
     "model/part": "models-regression.md#who-learns-what",
+    "model/poisson": "models-regression.md",
     "model/prepare": "models-preparation.md#preparation",
     "model/score": "models.md#scores",
     "model/scorecard": "models-scorecard.md#scorecards",
