@@ -13,6 +13,9 @@ import pytest
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.engines import OWN, SPU
 from exchange.jobs.registry import built_in
+from exchange.jobs.spec import JobSpec
+from exchange.jobs.testing import example_spec
+from exchange.node.cards import job_card
 from exchange.sql.alignment import Joining
 from exchange.sql.binding import bind
 from exchange.sql.explanation import explain
@@ -20,7 +23,9 @@ from exchange.sql.matching import ECDH, RR22, Matching, chosen
 from exchange.sql.program import compile_query
 from exchange.sql.steps import COMPONENTS, check_step, query_step
 from exchange.sql.testing import answer, catalog_of, query_example
+from ledger.state import State
 from mpc.engines import rr22, spu
+from mpc.psi import ecdh
 from mpc.testing import mesh_of
 
 NAMES = ["ann", "a", "", "李", "1:x", None, "b:", "cy"]
@@ -123,6 +128,34 @@ def test_both_ways_show_the_same_to_the_same(name: str) -> None:
     assert first is not None
     assert second is not None
     assert first.leaks == second.leaks
+
+
+def test_an_owner_who_is_asked_to_approve_reads_which_engine_matches() -> None:
+    shown = {}
+    for name in COMPONENTS:
+        spec = replace(JobSpec.from_json(example_spec()), steps=(query_example(name),), agreements={})
+        state = State()
+        for asset in spec.assets():
+            state = state.put("assets", asset, {"asset": asset, "rows": 9, "schema": []}, index=1)
+        card = job_card(spec, {"submitter": "did:key:zS"}, state, built_in(), None, lambda spec, state: [])
+        (shown[name],) = (step["engine"] for step in card["steps"])
+    assert shown == {
+        "sql/query": "parley",
+        "sql/rows": "parley",
+        "sql/query-rr22": "spu",
+        "sql/rows-rr22": "spu",
+    }
+
+
+def test_a_job_is_expected_to_cost_what_its_way_of_matching_costs() -> None:
+    rows = {"owner-1": 100_000, "owner-2": 100_000}
+    own, fast = (
+        built_in().get(name).expected(query_example(name), [], rows)["owner-1"]
+        for name in ("sql/query", "sql/query-rr22")
+    )
+    assert 3 * fast.work_ns < own.work_ns
+    more = ecdh.bytes_sent(100_000, 100_000) - rr22.bytes_sent(100_000, 100_000, encodes=True)
+    assert own.sent_bytes - fast.sent_bytes == more
 
 
 def test_united_rows_have_no_keys_for_an_engine() -> None:
