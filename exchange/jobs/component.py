@@ -24,6 +24,7 @@ from exchange.jobs.estimates import Estimate, Estimator, FollowingEstimator
 from exchange.jobs.kept import Kept
 from exchange.jobs.results import OpenResult
 from exchange.jobs.spec import JobSpec, Step
+from federated.checkpoints import Checkpoints
 from mpc.channel import Channel
 from mpc.mesh import Mesh
 from mpc.randomness import Randomness
@@ -128,6 +129,8 @@ class StepContext:
         minimum_cohort: the largest minimum among the agreement and the step; no smaller group may leave.
         read: yields one column of this role's input, in source order, as record batches.
         channel: opens the channel to the party that plays a role of this step.
+        first_session: ``session`` of the first attempt at the step; empty where this is the first.
+        checkpoints: where a component that ``resumes`` keeps what a later attempt goes on from.
         late_channel: the same, opened when it is first used; a party that cannot be reached breaks it then.
         before: the steps in ``after``, by id.
         earlier: own outcomes of the steps in ``after``, by step id.
@@ -153,6 +156,13 @@ class StepContext:
     hand_over: HandOver
     rules: OutputRules = OutputRules.NONE
     late_channel: Callable[[str], Channel] = _no_channel
+    first_session: bytes = field(default=b"", repr=False)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+
+    @property
+    def seed(self) -> bytes:
+        """For public draws: equal at all parties of the step and in all attempts at it."""
+        return self.first_session or self.session
 
     def number(self, name: str) -> int:
         """An integer parameter that the component's declaration has checked."""
@@ -244,6 +254,8 @@ class Component:
     """Its parties learn figures about one another's rows, also where a step has no recipients."""
     takes_rows: bool = False
     """Every role with an input reads it at the rows that the step before has aligned."""
+    resumes: bool = False
+    """An attempt that a lost party cut off is followed by another, from the last checkpoint that all hold."""
     absences: Absences | None = None
     """Which parties may be absent; None: all must stay."""
     open_result: OpenResult | None = None

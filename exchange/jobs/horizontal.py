@@ -97,12 +97,17 @@ def owners_of(step: Step) -> list[str]:
 
 
 def terms_of(context: StepContext, spec: ProtocolSpec) -> Terms:
-    """The terms of a run of the protocol among the owners of a step."""
+    """The terms of a run of the protocol among the owners of a step.
+
+    A later attempt needs all owners: sums that an earlier one opened are opened again over the same only.
+    """
+    owners = len(context.step.inputs)
     return Terms(
         spec=spec,
-        owners=len(context.step.inputs),
-        threshold=context.number("threshold"),
+        owners=owners,
+        threshold=context.number("threshold") if context.checkpoints.attempt == 1 else owners,
         session=context.session,
+        seed=context.seed,
         patience_s=context.number("patience_s"),
     )
 

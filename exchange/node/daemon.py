@@ -194,7 +194,7 @@ class Node:
         jobs = Jobs(self.services)
         negotiations = Negotiations(ledger, own.did, approvals, registry, clock)
         outcomes = OutcomeNotices(ledger, own.did, notices, store.notices)
-        self._tidying = Tidying(ledger, approvals, outcomes)
+        self._tidying = Tidying(ledger, approvals, outcomes, store.jobs)
         self._duties = DutyWorker(
             ledger,
             own.did,

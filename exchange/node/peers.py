@@ -12,7 +12,7 @@ from exchange.errors import ExchangeError, JobFailed, JobStopped
 from exchange.jobs.spec import JobSpec, Step
 from exchange.node.services import NodeServices
 from exchange.node.stops import StopSignal
-from exchange.rpc.channel import Link, SessionKey, dial, step_session
+from exchange.rpc.channel import Link, SessionKey, attempt_name, dial, step_session
 from exchange.rpc.errors import PeerRefused, PeerUnreachable
 from ledger import base64url
 from mpc.channel import Channel, ChannelStats
@@ -22,6 +22,8 @@ __all__ = ["LateChannel", "PeerLinks", "StepChannels"]
 
 _REDIAL_S = (0.02, 0.2)
 _LOOK_S = 0.5
+_FIRST = 1
+"""A link serves all attempts at a step; their channels have names and sessions of their own."""
 
 
 class PeerLinks:
@@ -33,9 +35,8 @@ class PeerLinks:
     is absent. When ``signal`` is told to stop, all links fail at once.
     """
 
-    def __init__(self, services: NodeServices, spec: JobSpec, attempt: int, signal: StopSignal) -> None:
-        self._services, self._spec, self._attempt = services, spec, attempt
-        self._signal = signal
+    def __init__(self, services: NodeServices, spec: JobSpec, signal: StopSignal) -> None:
+        self._services, self._spec, self._signal = services, spec, signal
         self._me = services.keys.did
         self._links: dict[str, Link] = {}
         self._failures: dict[str, tuple[float, Exception]] = {}
@@ -60,12 +61,23 @@ class PeerLinks:
         for peer in self._making:
             self._services.sessions.forget(self.session(peer))
 
-    def for_step(self, step: Step, role: str, ranks: Sequence[str]) -> StepChannels:
-        """The channels of ``role`` in one step, with their counters; ``ranks`` orders the step's roles."""
-        return StepChannels(self, step, role, ranks)
+    def for_step(self, step: Step, role: str, ranks: Sequence[str], attempt: int) -> StepChannels:
+        """The channels of ``role`` in one attempt at a step, with counters; ``ranks`` orders its roles."""
+        return StepChannels(self, step, role, ranks, attempt)
 
-    def link(self, peer: str) -> Link:
+    def renew(self, peer: str) -> None:
+        """Give the link to ``peer`` up, so that the next use makes another in the same session."""
+        with self._making[peer]:
+            link = self._links.pop(peer, None)
+        if link is not None:
+            link.close()
+
+    def link(self, peer: str, timeout_s: float | None = None) -> Link:
         """The link to ``peer``, which may have come about already.
+
+        Args:
+            peer: its DID.
+            timeout_s: how long to try; as this node's settings say if left out.
 
         Raises:
             PeerUnreachable, PeerRefused, ClockSkew: no link came about; the text says why.
@@ -76,14 +88,14 @@ class PeerLinks:
             if failure is not None and failed_at >= asked:
                 raise failure
             if peer not in self._links:
-                self._links[peer] = self._made(peer)
+                self._links[peer] = self._made(peer, timeout_s or self._services.settings.connect_timeout_s)
                 self._signal.check()
             return self._links[peer]
 
-    def _made(self, peer: str) -> Link:
+    def _made(self, peer: str, timeout_s: float) -> Link:
         make = self._dial if self._me < peer else self._accept
         try:
-            made = make(peer, self.session(peer), self._services.settings.connect_timeout_s)
+            made = make(peer, self.session(peer), timeout_s)
         except (ExchangeError, MalformedMessage) as exc:
             self._failures[peer] = time.monotonic(), exc
             raise
@@ -146,7 +158,7 @@ class PeerLinks:
     def session(self, peer: str) -> bytes:
         """What names the session with ``peer``, connected or not."""
         parties = tuple(sorted((self._me, peer)))
-        return SessionKey(self._spec.job, self._spec.digest(), self._attempt, parties).digest()
+        return SessionKey(self._spec.job, self._spec.digest(), _FIRST, parties).digest()
 
     def _peers(self, *, unfinished: bool = False) -> set[str]:
         """Whoever has a part in a step of this party, or in one that it has not finished yet."""
@@ -158,26 +170,27 @@ class PeerLinks:
 
 
 class StepChannels:
-    """Channels of one step by the peer's role, and what went through them.
+    """Channels of one attempt at a step by the peer's role, and what went through them.
 
     Roles may be opened from several threads, each role from one.
     """
 
-    def __init__(self, links: PeerLinks, step: Step, role: str, ranks: Sequence[str]) -> None:
+    def __init__(self, links: PeerLinks, step: Step, role: str, ranks: Sequence[str], attempt: int) -> None:
         self._links, self._step, self._role, self._ranks = links, step, role, ranks
+        self._name = attempt_name(step.id, attempt)
         self._open: dict[str, Channel] = {}
 
     def open(self, role: str) -> Channel:
         """The channel to the party that plays ``role``."""
         if role not in self._open:
             link = self._links.link(self._step.parties[role])
-            self._open[role] = link.channel(self._step.id, self._rank(role))
+            self._open[role] = link.channel(self._name, self._rank(role))
         return self._open[role]
 
     def late(self, role: str) -> Channel:
         """The channel to the party that plays ``role``, opened when it is first used."""
         peer = self._step.parties[role]
-        session = step_session(self._links.session(peer), self._step.id)
+        session = step_session(self._links.session(peer), self._name)
         return LateChannel(lambda: self.open(role), session, self._rank(role), peer)
 
     def _rank(self, role: str) -> int:

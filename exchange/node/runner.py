@@ -1,9 +1,10 @@
 """Run this node's part of a job: step by step, a receipt after each, nothing released before its checks.
 
 A finished step is kept, sealed to this node's own key, before its receipt is written; after a restart the
-node goes on behind the last finished one. A step with other parties is begun once, so that no session is used
-twice: one that a restart cut off fails the job. Any failure ends the job on the ledger with a code and a
-sentence, and no output of the failed step leaves this process.
+node goes on behind the last finished one. An attempt at a step with other parties is begun once, so that no
+session is used twice. One that a lost party cut off is followed by another where the component resumes; else
+it fails the job. Any failure ends the job on the ledger with a code and a sentence, and no output of the
+failed step leaves this process.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ from exchange.errors import (
     public_face,
 )
 from exchange.identity import seal_to
-from exchange.jobs.component import StepContext
+from exchange.jobs.component import Component, Outcome, StepContext
 from exchange.jobs.registry import code_digest
 from exchange.jobs.spec import JobSpec, Step
+from exchange.node.attempts import FIRST, Attempt, Attempts, is_interruption
 from exchange.node.checkpoints import Finished, pack, unpack
 from exchange.node.consented import Use
 from exchange.node.hand_overs import hand_over
-from exchange.node.peers import PeerLinks
+from exchange.node.peers import PeerLinks, StepChannels
 from exchange.node.releases import ReleaseGate
 from exchange.node.services import NodeServices
 from exchange.node.stops import UNDER_WAY, StopSignal
-from exchange.rpc.channel import SessionKey
 from ledger import base64url, canonical, commitments
 from ledger.errors import LedgerError
 from ledger.rules import absences
@@ -50,7 +51,6 @@ __all__ = ["JobRun", "release_context"]
 
 _log = logging.getLogger(__name__)
 
-_ATTEMPT = 1
 _PROGRESS_EVERY_S = 0.5
 _LOOK_S = 5.0
 _UNFORESEEN = public_face(Exception())
@@ -91,7 +91,7 @@ class JobRun:
         self._signal = signal
         face: PublicFace | None = _UNFORESEEN
         try:
-            with PeerLinks(self._services, self._spec, _ATTEMPT, signal) as links:
+            with PeerLinks(self._services, self._spec, signal) as links:
                 for step in self._spec.steps:
                     role = step.role_of(self._me)
                     if role is not None:
@@ -142,6 +142,7 @@ class JobRun:
 
     def _fail(self, face: PublicFace) -> None:
         _log.warning("job %s, step %s: %s", self._spec.job, self.step, face.code)
+        self._services.store.jobs.drop_states(self._spec.job)
         if self._row()["state"] in UNDER_WAY:
             body: dict[str, object] = {
                 "job": self._spec.job,
@@ -159,39 +160,27 @@ class JobRun:
         if kept is not None:
             return unpack(services.keys.open_sealed(kept, context))
         component = services.registry.get(step.component)
-        if component.protocol is not None and not services.store.jobs.begin(job, step.id):
-            raise JobFailed(f"step {step.id}: this node was restarted in the middle of it")
         ranks = component.ranks(step)
-        channels = links.for_step(step, role, ranks)
-        started = time.monotonic()
-        inputs = self._verified_inputs(step, role)
-        outcome = component.run(
-            StepContext(
-                step=step,
-                role=role,
-                ranks=ranks,
-                session=self._session_of(step),
-                minimum_cohort=self._minimum_cohort,
-                read=lambda column: self._read(step, role, [column]),
-                channel=channels.open,
-                late_channel=channels.late,
-                before={name: self._spec.step(name) for name in step.after},
-                earlier={name: self._earlier(name) for name in step.after if self._plays(name)},
-                released={name: self._released(name) for name in step.after if self._receives(name)},
-                rng=SystemRandomness(),
-                progress=lambda done, total: self._tell(step.id, done, total),
-                rules=self._gate.rules(step, role),
-                hand_over=hand_over(
-                    services, self._spec, step, partial(self._read, step, role), self._signal
-                ),
-            )
-        )
+        attempts = Attempts(services, self._spec, step, role, ranks, links)
+        attempt = self._first(component, attempts, step)
+        while True:
+            channels = links.for_step(step, role, ranks, attempt.number)
+            started = time.monotonic()
+            inputs = self._verified_inputs(step, role)
+            try:
+                outcome = self._played(component, step, role, channels, attempts, attempt)
+                break
+            except MpcError as exc:
+                if not component.resumes or not is_interruption(exc) or self._has_lost(step):
+                    raise
+                _log.warning("job %s, step %s: cut off: %s", job, step.id, exc.code)
+            attempt = attempts.next()
         self._gate.finish(step, role, outcome)
         committed, _ = commitments.commit(outcome.local + (outcome.release or b""))
         receipt: dict[str, object] = {
             "job": job,
             "step": step.id,
-            "attempt": _ATTEMPT,
+            "attempt": attempt.number,
             "role": role,
             "protocol": {"name": component.name, "version": component.version},
             "inputs": inputs,
@@ -210,8 +199,57 @@ class JobRun:
         services.store.jobs.keep_checkpoint(
             job, step.id, seal_to(services.keys.seal_public, pack(finished), context)
         )
+        attempts.end()
         self._tell(step.id, 1, 1)
         return finished
+
+    def _first(self, component: Component, attempts: Attempts, step: Step) -> Attempt:
+        """The attempt to begin with: after a restart in the middle of one, the next where that may be."""
+        if component.protocol is None:
+            return FIRST
+        if component.resumes:
+            return attempts.first()
+        if not self._services.store.jobs.begin(self._spec.job, step.id):
+            raise JobFailed(f"step {step.id}: this node was restarted in the middle of it")
+        return FIRST
+
+    def _has_lost(self, step: Step) -> bool:
+        """Whether a party has left the step for good."""
+        return bool(self._row().get("left", {}).get(step.id))
+
+    def _played(
+        self,
+        component: Component,
+        step: Step,
+        role: str,
+        channels: StepChannels,
+        attempts: Attempts,
+        attempt: Attempt,
+    ) -> Outcome:
+        """Play one attempt at a step."""
+        return component.run(
+            StepContext(
+                step=step,
+                role=role,
+                ranks=component.ranks(step),
+                session=attempts.session(attempt),
+                first_session=attempts.session(FIRST),
+                minimum_cohort=self._minimum_cohort,
+                read=lambda column: self._read(step, role, [column]),
+                channel=channels.open,
+                late_channel=channels.late,
+                before={name: self._spec.step(name) for name in step.after},
+                earlier={name: self._earlier(name) for name in step.after if self._plays(name)},
+                released={name: self._released(name) for name in step.after if self._receives(name)},
+                rng=SystemRandomness(),
+                progress=lambda done, total: self._tell(step.id, done, total),
+                rules=self._gate.rules(step, role),
+                hand_over=hand_over(
+                    self._services, self._spec, step, partial(self._read, step, role), self._signal
+                ),
+                checkpoints=attempts.checkpoints(attempt),
+            )
+        )
 
     def _settle(self, step: Step, role: str, finished: Finished) -> None:
         """Write what the ledger still lacks of a finished step: its receipt, then its sealed release."""
@@ -297,12 +335,6 @@ class JobRun:
         if given is None:
             return []
         return [self._services.assets.verify_version(given.asset, self._signal.check)]
-
-    def _session_of(self, step: Step) -> bytes:
-        """What all parties of a step have in common, and no other run has."""
-        parties = tuple(sorted(step.parties.values()))
-        key = SessionKey(self._spec.job, self._spec.digest(), _ATTEMPT, parties)
-        return hashlib.sha256(key.digest() + step.id.encode()).digest()
 
     def _receives(self, step_id: str) -> bool:
         return self._me in self._spec.step(step_id).recipients

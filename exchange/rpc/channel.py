@@ -6,11 +6,21 @@ import hashlib
 from dataclasses import dataclass
 
 from exchange.rpc.dialer import dial
-from exchange.rpc.link import Limits, Link, Observer, StepChannel, step_session
+from exchange.rpc.link import Limits, Link, Observer, StepChannel, attempt_name, step_session
 from exchange.rpc.listener import PartyListener
 from ledger import canonical
 
-__all__ = ["Limits", "Link", "Observer", "PartyListener", "SessionKey", "StepChannel", "dial", "step_session"]
+__all__ = [
+    "Limits",
+    "Link",
+    "Observer",
+    "PartyListener",
+    "SessionKey",
+    "StepChannel",
+    "attempt_name",
+    "dial",
+    "step_session",
+]
 
 _DOMAIN = b"parley-session/v1\n"
 

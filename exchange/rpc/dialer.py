@@ -156,7 +156,7 @@ class _Dialer:
             except ExchangeError as failure:
                 self.link.fail(ChannelBroken(f"the connection was lost and did not come back: {failure}"))
                 return
-            except MalformedMessage as failure:
+            except (ChannelBroken, MalformedMessage) as failure:
                 self.link.fail(failure)
                 return
 
@@ -182,10 +182,12 @@ class _Dialer:
             )
             answer = stream.greet(greeting, min(timeout_s, _HELLO_S))
             self._check(answer)
+            if not answer.hello.received and self.link.confirmed:
+                raise ChannelBroken(f"{self._peer} was restarted and has lost the session")
             self.link.observe("sent", greeting)
             self.link.observe("received", answer)
             stream.begin(self.link, self.link.attach(answer.hello.received))
-        except (_Lost, ExchangeError, MalformedMessage):
+        except (_Lost, ExchangeError, ChannelBroken, MalformedMessage):
             stream.cancel()
             stream.close()
             raise

@@ -75,6 +75,11 @@ class Outbox:
         """Whether the peer has confirmed every frame."""
         return not self._kept
 
+    @property
+    def confirmed(self) -> int:
+        """How many frames the peer has confirmed."""
+        return self._last - len(self._kept)
+
     def next_unsent(self) -> Frame:
         """Return the next frame for the present stream."""
         frame = self._kept[len(self._kept) - (self._last - self._cursor)]

@@ -21,12 +21,14 @@ from exchange.rpc.v1.party_pb2 import Abort, Close, Data, Frame
 from mpc.channel import ChannelStats
 from mpc.errors import ChannelBroken, MalformedMessage, PeerAborted, UnexpectedMessage
 
-__all__ = ["Limits", "Link", "Observer", "StepChannel", "step_session"]
+__all__ = ["Limits", "Link", "Observer", "StepChannel", "attempt_name", "step_session"]
 
 Observer = Callable[[Literal["sent", "received"], str, bytes], None]
 """Called with the direction, the peer's DID and each frame's bytes; for tests of what a party sees."""
 
 _STEP_DOMAIN = b"parley-step/v1\n"
+_ATTEMPT = "#"
+"""In no id of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class Link:
         """Return the channel of one step.
 
         Args:
-            step: the step's id; steps of one link are run one after the other.
+            step: the step's id, or `attempt_name`; steps of one link are run one after the other.
             rank: which of the protocol's roles this end plays.
         """
         return StepChannel(self, step, rank)
@@ -116,9 +118,19 @@ class Link:
         return self._is_peer_closed
 
     @property
+    def is_attached(self) -> bool:
+        """Whether a stream carries it at this moment."""
+        return self._stream != 0
+
+    @property
     def received(self) -> int:
         """What a hello says about frames received."""
         return self._inbox.received
+
+    @property
+    def confirmed(self) -> int:
+        """How many frames the peer has confirmed."""
+        return self._outbox.confirmed
 
     def attach(self, received: int) -> int:
         """Take a new stream into use, in place of any other.
@@ -244,6 +256,8 @@ class Link:
                 raise ChannelBroken(f"{self.peer} has closed the session")
             arrived = self._inbox.peek().step
             if arrived != step:
+                if arrived.partition(_ATTEMPT)[0] == step.partition(_ATTEMPT)[0]:
+                    raise ChannelBroken(f"{self.peer} has begun another attempt at the step")
                 raise UnexpectedMessage(f"of step {step}", f"of step {arrived}")
             frame = self._inbox.take()
             if self._inbox.is_ack_due:
@@ -278,6 +292,11 @@ class Link:
                 if left <= 0:
                     raise ChannelTimeout(f"{self.peer} {silence} for {self.limits.receive_s:g} s")
             self._state.wait(left)
+
+
+def attempt_name(step: str, attempt: int) -> str:
+    """What names the frames of one attempt at a step; those of the first have the step's own id."""
+    return step if attempt == 1 else f"{step}{_ATTEMPT}{attempt}"
 
 
 def step_session(session: bytes, step: str) -> bytes:

@@ -16,7 +16,7 @@ from exchange.rpc.link import Limits, Link, Observer
 from exchange.rpc.v1 import party_pb2_grpc
 from exchange.rpc.v1.party_pb2 import Frame
 from ledger.times import system_clock
-from mpc.errors import MalformedMessage
+from mpc.errors import ChannelBroken, MalformedMessage
 
 __all__ = ["Expects", "PartyListener"]
 
@@ -197,7 +197,12 @@ class PartyListener(party_pb2_grpc.PartyChannelServicer):
     def _slot_for(self, first: Frame, peer: str, context: grpc.ServicerContext) -> _Slot:
         with self._changed:
             slot = self._slots.setdefault((first.session, peer), _Slot())
-            if slot.link is None or slot.link_id == first.hello.link:
+            if slot.link is not None and slot.link_id != first.hello.link:
+                if not slot.link.is_attached:
+                    slot.link.fail(ChannelBroken(f"{peer} was restarted and begins the session anew"))
+            elif slot.link is None and first.hello.received:
+                peers.refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "this session was lost here")
+            else:
                 return slot
         peers.refuse(context, grpc.StatusCode.ALREADY_EXISTS, "the session has its stream already")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from federated.checkpoints import Arrays
 from federated.horizontal.models import Floats, losses
 from federated.horizontal.settings import Guard, Settings
 from mpc.errors import InvalidInput, ModelRefused
@@ -22,6 +23,7 @@ class Watch:
         features: float64[rows, columns], standardised.
         label: float64[rows].
         rng: draws the rows that are held out.
+        kept: `state` of an earlier attempt, to go on from.
 
     Raises:
         InvalidInput: so few rows that a part would be empty.
@@ -35,18 +37,28 @@ class Watch:
         features: Floats,
         label: Floats,
         rng: Randomness,
+        kept: Arrays | None = None,
     ) -> None:
         held = len(label) * guard.percent // 100
         if not 0 < held < len(label):
             raise InvalidInput(
                 f"rows: expected as many as leave some when {guard.percent} percent are held out, got fewer"
             )
-        order = random_permutation(rng, len(label))
-        self._settings, self._held = settings, (features[order[:held]], label[order[:held]])
+        order = random_permutation(rng, len(label)) if kept is None else kept["order"]
+        self._order, self._settings = order, settings
+        self._held = features[order[:held]], label[order[:held]]
         self.features, self.label = features[order[held:]], label[order[held:]]
         """Of the rows to train on."""
-        first = self._loss(model)
-        self._least, self._allowed = first, guard.worse * first
+        if kept is None:
+            first = self._loss(model)
+            self._least, self._allowed = first, guard.worse * first
+        else:
+            self._least, self._allowed = map(float, kept["limits"])
+
+    @property
+    def state(self) -> Arrays:
+        """What a later attempt goes on from: the order of rows, int64[rows], and the limits of losses."""
+        return {"order": self._order, "limits": np.array([self._least, self._allowed])}
 
     def judge(self, model: Floats, done: int) -> None:
         """Go on with a model after ``done`` rounds, or not.

@@ -60,6 +60,7 @@ class Terms:
         owners: how many there are, numbered from 1.
         threshold: fewest owners that stay, more than half of them.
         session: of this run, never used before.
+        seed: for public draws, the same in all attempts at a run; empty where there are no others.
         patience_s: how long the aggregator waits in each round for the slowest owner, training included;
             owners wait half of it for one another's digest.
     """
@@ -69,6 +70,7 @@ class Terms:
     threshold: int
     session: bytes
     patience_s: float
+    seed: bytes = b""
 
     def __post_init__(self) -> None:
         least = max(self.owners // 2 + 1, secagg.MIN_OWNERS)
@@ -120,8 +122,10 @@ class OwnerRounds:
         terms: Terms,
         number: int,
         rng: Randomness,
+        on_absence: Callable[[], None],
     ) -> None:
         self._peer, self._channel, self._terms, self._number, self._rng = peer, channel, terms, number, rng
+        self._on_absence = on_absence
         self._others = Roll(
             others, terms.spec, terms.session, terms.threshold - 1, terms.patience_s * _PATIENCE_SHARE
         )
@@ -161,8 +165,13 @@ class OwnerRounds:
             threshold=self._terms.threshold,
             session=self._digest,
             rng=self._rng,
+            on_survivors=self._look_for_absence,
         )
         self.present = tuple(self._roster[place - 1] for place in survivors)
+
+    def _look_for_absence(self, survivors: Sequence[int]) -> None:
+        if len(survivors) < self._terms.owners:
+            self._on_absence()
 
     def finish(self, length: int) -> Floats:
         """Take the last numbers, as `receive`, and compare transcripts; before any output."""
@@ -238,6 +247,7 @@ def owner_rounds(
     terms: Terms,
     number: int,
     rng: Randomness,
+    on_absence: Callable[[], None] = lambda: None,
 ) -> Iterator[OwnerRounds]:
     """Open an owner's side of a run, ready to train; on any error of mpc, tell the others its code.
 
@@ -247,6 +257,7 @@ def owner_rounds(
         terms: as at all parties.
         number: of this owner, from 1.
         rng: own randomness.
+        on_absence: called before this owner helps to open a sum that not all owners are in.
 
     Raises:
         InvalidInput: the channels are not those of the other owners.
@@ -258,7 +269,7 @@ def owner_rounds(
     if {number, *others} != set(range(1, terms.owners + 1)) or number in others:
         raise InvalidInput(f"expected channels to the other owners of {terms.owners}, got {len(others)}")
     with protocol_run(channel, terms.spec, common=terms.session) as peer:
-        run = OwnerRounds(peer, channel, others, terms, number, rng)
+        run = OwnerRounds(peer, channel, others, terms, number, rng, on_absence)
         try:
             peer.send("ready", b"")
             yield run

@@ -3,6 +3,10 @@
 Rounds 0 and 1 add up the columns and their squared distances from the joint means, one round each; then come
 ``rounds`` rounds of training, and one that adds up the loss of the last model. Where rows are private,
 columns are scaled by agreed bounds, so that the first two are left out, and no loss is added up.
+
+A run that a lost party cut off goes on in a new session at the last round that all parties had reached. An
+owner enters in a round what it entered, or meant to enter, before, and helps to open the sum of a round that
+was opened before over the same owners only: so what is played again tells nobody anything new.
 """
 
 from __future__ import annotations
@@ -13,16 +17,23 @@ from typing import Final
 
 import numpy as np
 
+from federated.checkpoints import Checkpoints
 from federated.horizontal import local
 from federated.horizontal.encoding import LIMBS, Words, from_limbs, from_words, to_limbs, to_words
 from federated.horizontal.guard import Watch
 from federated.horizontal.models import Floats, initial, losses
 from federated.horizontal.private import Noise, bounded, private_update, scales_within
-from federated.horizontal.rounds import Terms, aggregator_rounds, owner_rounds
+from federated.horizontal.rounds import (
+    AggregatorRounds,
+    OwnerRounds,
+    Terms,
+    aggregator_rounds,
+    owner_rounds,
+)
 from federated.horizontal.settings import MAX_COLUMNS, Settings
 from federated.horizontal.standardise import Scales, Table, scales_of, squares, sums
 from mpc.channel import Channel
-from mpc.errors import InvalidInput, MalformedMessage
+from mpc.errors import InvalidInput, MalformedMessage, ModelsDisagree
 from mpc.randomness import Randomness
 
 __all__ = ["Columns", "Trained", "aggregate", "train"]
@@ -92,6 +103,7 @@ def train(
     rng: Randomness,
     progress: Progress = lambda done, total: None,
     noise: Noise | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Play an owner.
 
@@ -106,11 +118,12 @@ def train(
         rng: own randomness.
         progress: told after each round.
         noise: of the steps, where rows are private, and only there.
+        checkpoints: where each round is kept before its words are entered, and the round to begin at.
 
     Raises:
         ValueOutOfRange: own values, or an update, that are not finite or too large.
         InvalidInput: too few rows, a column of one value, a label of one class, of all owners together.
-        ModelsDisagree: the aggregator told owners different models.
+        ModelsDisagree: the aggregator told owners different models, or others than in an earlier attempt.
         ModelRefused: a round's model fits own rows worse than was agreed.
         TooFewParties: fewer than the threshold are left.
         ProtocolAbort: a message is not as the protocol has it.
@@ -125,30 +138,59 @@ def train(
         raise InvalidInput("noise: expected where rows are private, and only there")
     table.check(settings.family)
     count, rows = len(columns.names), len(table.label)
-    with owner_rounds(channel, others, terms, number, rng) as run:
-        run.receive(0)
-        if private is None:
-            run.enter(to_limbs(sums(table), ("rows", *columns.names)))
-            total, means = columns.checked(run.receive(1 + count), terms)
-            run.enter(to_limbs(squares(table, means), ("rows", *columns.names)))
-            total, deviations = columns.checked(run.receive(1 + count), terms)
-            scales = scales_of(total, means, deviations, columns.names, settings.family)
+    held = Checkpoints() if checkpoints is None else checkpoints
+    begun = held.begun
+    with owner_rounds(channel, others, terms, number, rng, held.close) as run:
+        if private is not None:
+            table = bounded(private, table)
+        if begun is None:
+            run.receive(0)
+            state, scales = _own_scales(run, terms, settings, columns, table)
+            model, told = _first_model(settings, count, terms), list[float]()
         else:
-            scales, table = scales_within(private, settings.family), bounded(private, table)
+            state = run.receive(len(begun["state"]))
+            scales = Scales(begun["means"], begun["deviations"])
+            model, told = begun["model"], begun["losses"].tolist()
         features, label = scales.of(table)
-        model, told = initial(settings, count - 1, terms.session), list[float]()
         figures = _figures(settings)
-        watch = None if guard is None else Watch(settings, guard, model, features, label, rng)
+        kept = begun or held.get(1)
+        watch = None
+        if guard is not None:
+            watch = Watch(settings, guard, model, features, label, rng, kept)
         own, target = (features, label) if watch is None else (watch.features, watch.label)
-        for done in range(1, settings.rounds + 1):
+
+        def enter(number: int, update: Callable[[], Words]) -> None:
+            """Enter the words kept of this round, or new ones that are kept first."""
+            before = held.get(number)
+            if before is None:
+                own_words = _own(settings, model, features, label)
+                before = {
+                    "state": state,
+                    "words": np.concatenate([own_words, update()]),
+                    "means": scales.means,
+                    "deviations": scales.deviations,
+                    "model": model,
+                    "losses": np.array(told),
+                    **({} if watch is None else watch.state),
+                }
+                held.keep(number, before)
+            elif not np.array_equal(before["state"], state):
+                raise ModelsDisagree(
+                    f"round {number}: expected the numbers of an earlier attempt, got others"
+                )
+            run.enter(before["words"])
+
+        def trained() -> Words:
             if private is None or noise is None:
                 update = local.update(settings, model, own, target, rng)
             else:
                 update = private_update(settings, private, model, own, target, rng, noise)
-            run.enter(
-                np.concatenate([_own(settings, model, features, label), to_words(update, rows, "update")])
-            )
-            _, stated = columns.checked(run.receive(figures + len(model)), terms)
+            return to_words(update, rows, "update")
+
+        for done in range(held.begins_at or 1, settings.rounds + 1):
+            enter(done, trained)
+            state = run.receive(figures + len(model))
+            _, stated = columns.checked(state, terms)
             losses_told, moved = np.split(stated, [figures - 1])
             _check_step(moved - model, settings)
             told += losses_told.tolist()
@@ -156,7 +198,7 @@ def train(
             if watch is not None:
                 watch.judge(model, done)
             progress(done, settings.rounds)
-        run.enter(_own(settings, model, features, label))
+        enter(settings.rounds + 1, lambda: np.zeros(0, dtype=np.uint64))
         total, stated = columns.checked(run.finish(figures), terms)
         return Trained(model, scales, total, (*told, *stated.tolist()), run.present)
 
@@ -167,6 +209,7 @@ def aggregate(
     settings: Settings,
     columns: Columns,
     progress: Progress = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Play the aggregator.
 
@@ -176,6 +219,7 @@ def aggregate(
         settings: as agreed, equal at all parties.
         columns: as agreed.
         progress: told after each round.
+        checkpoints: where each round is kept before it is told, and the round to begin at.
 
     Raises:
         InvalidInput: too few rows, a column of one value, a label of one class, of all owners together.
@@ -187,19 +231,23 @@ def aggregate(
     others; it refuses a sum that updates within the clip cannot have. Leaks: see `SPEC`. Cost:
     `federated.horizontal.costs`. Source: McMahan et al. 2017, algorithm 1.
     """
-    count, private, words = len(columns.names), settings.private, LIMBS * _figures(settings)
+    count, words = len(columns.names), LIMBS * _figures(settings)
+    held = Checkpoints() if checkpoints is None else checkpoints
+    begun = held.begun
     with aggregator_rounds(channels, terms) as run:
-        if private is None:
-            rows, total = _sums(run.run(np.zeros(0), LIMBS * (1 + count)).total, columns, terms)
-            means = total / rows
-            rows, total = _sums(run.run(np.append(rows, means), LIMBS * (1 + count)).total, columns, terms)
-            deviations = np.sqrt(np.maximum(total, 0.0) / rows)
-            scales = scales_of(rows, means, deviations, columns.names, settings.family)
-            state = np.append(rows, deviations)
+        if begun is None:
+            state, scales = _all_scales(run, terms, settings, columns)
+            model, told = _first_model(settings, count, terms), list[float]()
         else:
-            scales, state = scales_within(private, settings.family), np.zeros(0)
-        model, told = initial(settings, count - 1, terms.session), list[float]()
-        for done in range(1, settings.rounds + 1):
+            state, model, told = begun["state"], begun["model"], begun["losses"].tolist()
+            scales = Scales(begun["means"], begun["deviations"])
+
+        def keep(number: int) -> None:
+            arrays = {"state": state, "model": model, "losses": np.array(told)}
+            held.keep(number, {**arrays, "means": scales.means, "deviations": scales.deviations})
+
+        for done in range(held.begins_at or 1, settings.rounds + 1):
+            keep(done)
             entered = run.run(state, words + len(model)).total
             rows, total = _sums(entered[:words], columns, terms)
             step = from_words(entered[words:], rows)
@@ -209,11 +257,47 @@ def aggregate(
             told += means.tolist()
             state = np.concatenate([[rows], means, model])
             progress(done, settings.rounds)
+        keep(settings.rounds + 1)
         last = run.run(state, words)
         rows, total = _sums(last.total, columns, terms)
         means = total / rows
         run.finish(np.append(rows, means))
         return Trained(model, scales, rows, (*told, *means.tolist()), last.owners)
+
+
+def _own_scales(
+    run: OwnerRounds, terms: Terms, settings: Settings, columns: Columns, table: Table
+) -> tuple[Floats, Scales]:
+    """What an owner is told before training, and the scales: agreed ones, or those of all rows together."""
+    if settings.private is not None:
+        return np.zeros(0), scales_within(settings.private, settings.family)
+    count = len(columns.names)
+    run.enter(to_limbs(sums(table), ("rows", *columns.names)))
+    total, means = columns.checked(run.receive(1 + count), terms)
+    run.enter(to_limbs(squares(table, means), ("rows", *columns.names)))
+    state = run.receive(1 + count)
+    total, deviations = columns.checked(state, terms)
+    return state, scales_of(total, means, deviations, columns.names, settings.family)
+
+
+def _all_scales(
+    run: AggregatorRounds, terms: Terms, settings: Settings, columns: Columns
+) -> tuple[Floats, Scales]:
+    """What the aggregator tells before training, and the scales."""
+    if settings.private is not None:
+        return np.zeros(0), scales_within(settings.private, settings.family)
+    length = LIMBS * (1 + len(columns.names))
+    rows, total = _sums(run.run(np.zeros(0), length).total, columns, terms)
+    means = total / rows
+    rows, total = _sums(run.run(np.append(rows, means), length).total, columns, terms)
+    deviations = np.sqrt(np.maximum(total, 0.0) / rows)
+    scales = scales_of(rows, means, deviations, columns.names, settings.family)
+    return np.append(rows, deviations), scales
+
+
+def _first_model(settings: Settings, columns: int, terms: Terms) -> Floats:
+    """The model before the first round, the same in all attempts."""
+    return initial(settings, columns - 1, terms.seed or terms.session)
 
 
 def _figures(settings: Settings) -> int:

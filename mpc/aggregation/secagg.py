@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -123,6 +123,7 @@ def owner(
     threshold: int,
     session: bytes,
     rng: Randomness,
+    on_survivors: Callable[[tuple[int, ...]], None] = lambda survivors: None,
 ) -> tuple[int, ...]:
     """Play an owner.
 
@@ -134,6 +135,7 @@ def owner(
         threshold: fewest survivors, more than half of the owners; the same at all.
         session: of this run, the same at all parties and never used before.
         rng: own randomness.
+        on_survivors: told their numbers once they are agreed, before this owner opens anything.
 
     Returns:
         The numbers of the survivors, this owner among them.
@@ -203,6 +205,7 @@ def owner(
         for other, tag in told.items():
             if not hmac.compare_digest(tag, _tag(agreed[other], other, survivors)):
                 raise SurvivorsDisagree(f"owner {other} was told other survivors")
+        on_survivors(survivors)
         # 9. Of each survivor the share of its seed, of every other the share of its masking key.
         opened = [
             held[other][:SHARE_BYTES] if other in survivors else held[other][SHARE_BYTES:]

@@ -139,7 +139,7 @@ def _run(context: StepContext) -> Outcome:
     needed = max(minimum_of(context), ROWS_PER_PARAMETER * settings.parameters(len(names) - 1))
     shape, others = Columns(names, needed), others_of(context)
     if context.role == AGGREGATOR:
-        trained = horizontal.aggregate(others, terms, settings, shape, context.progress)
+        trained = horizontal.aggregate(others, terms, settings, shape, context.progress, context.checkpoints)
     else:
         own, privacy = own_rows(context, names), RowPrivacy.of(step)
         if privacy is not None:
@@ -157,6 +157,7 @@ def _run(context: StepContext) -> Outcome:
             context.rng,
             context.progress,
             None if privacy is None else privacy.draw,
+            context.checkpoints,
         )
     model = JointModel.of(settings, trained, names, roles)
     shown = model if _is_shown(step) else model.without_parameters()
@@ -367,6 +368,7 @@ COMPONENT = Component(
     repeated={"owner": (MIN_OWNERS, MAX_OWNERS)},
     helpers=frozenset({AGGREGATOR}),
     tells_parties=True,
+    resumes=True,
     absences=ABSENCES,
     open_result=_open,
 )

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select, update
 
 from exchange.store.engine import keep, transaction
-from exchange.store.node.models import BegunRow, CheckpointRow, JobRow, NodeBase
+from exchange.store.node.models import BegunRow, CheckpointRow, JobRow, NodeBase, StateRow
 
 __all__ = ["JobRepository"]
 
 _JOBS = NodeBase.metadata.tables[JobRow.__tablename__]
 _BEGUN = NodeBase.metadata.tables[BegunRow.__tablename__]
 _CHECKPOINTS = NodeBase.metadata.tables[CheckpointRow.__tablename__]
+_STATES = NodeBase.metadata.tables[StateRow.__tablename__]
 
 
 class JobRepository:
@@ -43,6 +44,57 @@ class JobRepository:
         values = {"job": job, "step": step, "begun": self._clock()}
         with transaction(self._engine) as connection:
             return keep(connection, _BEGUN, values, replace=False)
+
+    def attempts(self, job: str, step: str) -> int:
+        """The number of the last attempt at a step that has begun; 0 where none has."""
+        wanted = select(_BEGUN.c.attempts).where(_BEGUN.c.job == job, _BEGUN.c.step == step)
+        with transaction(self._engine) as connection:
+            return connection.scalar(wanted) or 0
+
+    def begin_again(self, job: str, step: str, attempt: int) -> None:
+        """Note that a later attempt at a step begins."""
+        values = {"job": job, "step": step, "begun": self._clock(), "attempts": attempt}
+        with transaction(self._engine) as connection:
+            keep(connection, _BEGUN, values, replace=True)
+
+    def close(self, job: str, step: str) -> None:
+        """Allow no further attempt at a step that has begun, and drop what it kept."""
+        begun = update(_BEGUN).where(_BEGUN.c.job == job, _BEGUN.c.step == step)
+        with transaction(self._engine) as connection:
+            connection.execute(begun.values(is_last=True))
+            connection.execute(delete(_STATES).where(_STATES.c.job == job, _STATES.c.step == step))
+
+    def is_closed(self, job: str, step: str) -> bool:
+        """Whether no further attempt at a step is allowed."""
+        wanted = select(_BEGUN.c.is_last).where(_BEGUN.c.job == job, _BEGUN.c.step == step)
+        with transaction(self._engine) as connection:
+            return bool(connection.scalar(wanted))
+
+    def keep_state(self, job: str, step: str, number: int, sealed: bytes, *, oldest: int) -> None:
+        """Keep what a step under way goes on from, and drop what is numbered below ``oldest``."""
+        values = {"job": job, "step": step, "number": number, "sealed": sealed}
+        mine = (_STATES.c.job == job, _STATES.c.step == step)
+        with transaction(self._engine) as connection:
+            keep(connection, _STATES, values, replace=True)
+            connection.execute(delete(_STATES).where(*mine, _STATES.c.number < oldest))
+
+    def states(self, job: str, step: str) -> dict[int, bytes]:
+        """What a step under way has kept, by number."""
+        wanted = select(_STATES.c.number, _STATES.c.sealed).where(
+            _STATES.c.job == job, _STATES.c.step == step
+        )
+        with transaction(self._engine) as connection:
+            return {number: bytes(sealed) for number, sealed in connection.execute(wanted)}
+
+    def drop_states(self, job: str) -> None:
+        """Drop what the steps of a job have kept under way."""
+        with transaction(self._engine) as connection:
+            connection.execute(delete(_STATES).where(_STATES.c.job == job))
+
+    def jobs_with_states(self) -> list[str]:
+        """The jobs of which a step under way has kept something."""
+        with transaction(self._engine) as connection:
+            return list(connection.scalars(select(_STATES.c.job).distinct().order_by(_STATES.c.job)))
 
     def keep_checkpoint(self, job: str, step: str, sealed: bytes) -> None:
         """Keep a finished step; the first outcome stays, because its receipt may be signed already."""

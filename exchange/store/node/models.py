@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, Integer, LargeBinary, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from exchange.store.engine import Moment
@@ -17,6 +17,7 @@ __all__ = [
     "NodeBase",
     "NotarizationRow",
     "OutboxRow",
+    "StateRow",
 ]
 
 
@@ -56,13 +57,26 @@ class JobRow(NodeBase):
 
 
 class BegunRow(NodeBase):
-    """A step with other parties that this node has begun; it is begun once."""
+    """A step with other parties that this node has begun, and whether it may be attempted again."""
 
     __tablename__ = "node_begun"
 
     job: Mapped[str] = mapped_column(String(80), primary_key=True)
     step: Mapped[str] = mapped_column(String(80), primary_key=True)
     begun: Mapped[datetime] = mapped_column(Moment)
+    attempts: Mapped[int] = mapped_column(Integer, server_default="1")
+    is_last: Mapped[bool] = mapped_column(Boolean, server_default=false())
+
+
+class StateRow(NodeBase):
+    """What a step under way kept to go on from, sealed to this node's own key."""
+
+    __tablename__ = "node_step_states"
+
+    job: Mapped[str] = mapped_column(String(80), primary_key=True)
+    step: Mapped[str] = mapped_column(String(80), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class CheckpointRow(NodeBase):

@@ -1,0 +1,85 @@
+"""What a party keeps of a run under way, so that a later attempt at it goes on from there.
+
+Checkpoints are numbered by what is entered next: a round, a tree or an epoch, counted from 1. All parties of
+an attempt begin at one that all of them hold. What a party enters after a checkpoint is part of it: if that
+is played again, the same is entered again, under fresh masks, shares and keys.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import InvalidInput
+
+__all__ = ["HELD", "Arrays", "Checkpoints", "decode", "encode"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+HELD: Final = 2
+"""Parties of a run are at most one checkpoint apart, so that the two newest have one in common."""
+
+
+class Checkpoints:
+    """Those of one party, in memory.
+
+    Args:
+        attempt: at the run, from 1.
+        begins_at: the number of the checkpoint that all parties begin this attempt at; 0 for the start.
+        held: by number.
+    """
+
+    def __init__(self, attempt: int = 1, begins_at: int = 0, held: Mapping[int, bytes] | None = None) -> None:
+        self.attempt, self.begins_at = attempt, begins_at
+        self._held = dict(held or {})
+
+    @property
+    def begun(self) -> Arrays | None:
+        """The checkpoint that this attempt begins at; None for the start.
+
+        Raises:
+            InvalidInput: this party does not hold it.
+        """
+        if not self.begins_at:
+            return None
+        found = self.get(self.begins_at)
+        if found is None:
+            raise InvalidInput(
+                f"checkpoint: expected to hold number {self.begins_at}, got {sorted(self._held)}"
+            )
+        return found
+
+    def get(self, number: int) -> Arrays | None:
+        """The checkpoint of that number, of this attempt or an earlier one; None where there is none."""
+        raw = self._held.get(number)
+        return None if raw is None else decode(raw)
+
+    def keep(self, number: int, arrays: Arrays) -> None:
+        """Keep a checkpoint before anything is sent of what follows it; older ones go but for the last."""
+        self._held = {one: raw for one, raw in self._held.items() if one > number - HELD}
+        self._held[number] = encode(arrays)
+        self._store(number, self._held[number])
+
+    def close(self) -> None:
+        """Allow no later attempt; the checkpoints go."""
+        self._held.clear()
+
+    def _store(self, number: int, raw: bytes) -> None:
+        """Keep it elsewhere too, where that is asked for."""
+
+
+def encode(arrays: Arrays) -> bytes:
+    """Arrays by name as bytes, in numpy's own form."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def decode(raw: bytes) -> Arrays:
+    """The inverse of `encode`."""
+    with np.load(io.BytesIO(raw), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}

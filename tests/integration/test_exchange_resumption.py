@@ -1,0 +1,216 @@
+"""Training that goes on where it was cut off: a stopped owner, aggregator and hub, in the middle of a job."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from exchange.testing import ConsortiumInProcess
+from federated.horizontal import local, rounds
+from ledger.entries import new_id
+from ledger.times import system_clock
+from mpc.aggregation import secagg
+
+PURPOSE = "dpv:CustomerSolvencyMonitoring"
+OWNERS = ("north", "south", "east")
+COLUMNS = {"late": "label", "debt": "feature"}
+BOUND_S = 120
+ROUNDS = 5
+SUMS = ROUNDS + 3
+"""Two before training, one of the last losses."""
+CHOSEN: dict[str, Any] = {
+    "label": "late",
+    "family": "logistic",
+    "model": "recipients",
+    "min_cohort": 20,
+    "threshold": 3,
+    "patience_s": 60,
+    "rounds": ROUNDS,
+    "batch": 60,
+}
+
+
+def table_of(owner: str) -> pa.Table:
+    draw = np.random.Generator(np.random.PCG64(OWNERS.index(owner)))
+    debt = draw.normal(4_000, 1_500, 60)
+    late = (draw.random(60) < 1 / (1 + np.exp((4_000 - debt) / 1_500))).astype(np.int64)
+    return pa.table({"late": late, "debt": debt})
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInProcess]:
+    folder = tmp_path_factory.mktemp("tables")
+    root = tmp_path_factory.mktemp("consortium")
+    with ConsortiumInProcess(root, (*OWNERS, "analyst"), sources=[folder]) as consortium:
+        for owner in OWNERS:
+            pyarrow.parquet.write_table(table_of(owner), folder / f"{owner}.parquet")
+            consortium.client(owner).publish(
+                {
+                    "name": "loans",
+                    "title": "Loans",
+                    "source": {"kind": "file", "location": str(folder / f"{owner}.parquet")},
+                    "columns": [
+                        {"name": name, "role": role, "sensitivity": "internal", "control": "AFTER_AGGREGATE"}
+                        for name, role in COLUMNS.items()
+                    ],
+                    "terms": asked_of() | {"purposes": [PURPOSE]},
+                }
+            )
+        yield consortium
+
+
+def asked_of() -> dict[str, Any]:
+    return {
+        "operations": ["model/fedavg"],
+        "columns": list(COLUMNS),
+        "uses": 9,
+        "expires": "2099-01-01T00:00:00Z",
+        "min_cohort": 20,
+        "output_types": ["aggregate"],
+    }
+
+
+@pytest.fixture(scope="module")
+def agreements(running: ConsortiumInProcess) -> dict[str, str]:
+    client, found = running.client("analyst"), {}
+    for owner in OWNERS:
+        asked = client.request_agreement({"asset": f"{owner}/loans", "purpose": PURPOSE, **asked_of()})
+        approved = running.client(owner).approve(asked["negotiation"], "a test")
+        found[f"{owner}/loans"] = str(approved["agreement"])
+    return found
+
+
+def submit(running: ConsortiumInProcess, agreements: dict[str, str], **params: Any) -> str:
+    did = running.did("analyst")
+    roles = {f"owner-{number}": owner for number, owner in enumerate(OWNERS, start=1)}
+    empty: dict[str, Any] = {"inputs": {}, "after": [], "params": {}, "recipients": [], "version": 1}
+    columns = [{"name": name, "decimals": 0} for name in COLUMNS]
+    training = empty | {
+        "id": "train",
+        "component": "model/fedavg",
+        "parties": {role: running.did(owner) for role, owner in roles.items()} | {"aggregator": did},
+        "inputs": {role: {"asset": f"{owner}/loans", "columns": columns} for role, owner in roles.items()},
+        "params": CHOSEN | params,
+        "recipients": [did],
+    }
+    reading = empty | {
+        "id": "read",
+        "component": "report/result",
+        "parties": {"reader": did},
+        "after": ["train"],
+    }
+    spec = {
+        "v": 1,
+        "job": new_id("job", system_clock),
+        "title": "Who is late",
+        "purpose": PURPOSE,
+        "agreements": agreements,
+        "steps": [training, reading],
+    }
+    return str(running.client("analyst").submit(spec)["job"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(running: ConsortiumInProcess, agreements: dict[str, str]) -> Any:
+    """The answer of a job that nothing cut off."""
+    job = submit(running, agreements)
+    running.client("analyst").wait_job(job, timeout_s=BOUND_S)
+    return running.client("analyst").result(job)[0]
+
+
+class Watching:
+    """Counts sums and trainings of a job, and holds the aggregator before the fifth sum, once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sums = self.trainings = 0
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self._sum, self._train = secagg.aggregator, local.update
+        monkeypatch.setattr(rounds.secagg, "aggregator", self._aggregator)
+        monkeypatch.setattr(local, "update", self._update)
+
+    def _aggregator(self, *given: Any, **more: Any) -> Any:
+        self.sums += 1
+        if self.sums == 5:
+            self.reached.set()
+            assert self.go_on.wait(BOUND_S)
+        return self._sum(*given, **more)
+
+    def _update(self, *given: Any) -> Any:
+        self.trainings += 1
+        return self._train(*given)
+
+
+def await_cut(running: ConsortiumInProcess, watching: Watching, job: str) -> None:
+    """Wait until every party has kept the third round, whose sum is the fifth."""
+    assert watching.reached.wait(BOUND_S)
+    for node in running.nodes.values():
+        while 3 not in node.services.store.jobs.states(job, "train"):
+            threading.Event().wait(0.01)
+
+
+def restart(running: ConsortiumInProcess, name: str, watching: Watching) -> None:
+    """Stop a node in the middle of a round, and start it again."""
+    running.nodes[name].stop()
+    watching.go_on.set()
+    running.nodes[name] = running._stack.enter_context(running.open_node(name))
+
+
+def restart_hub(running: ConsortiumInProcess, watching: Watching) -> None:
+    running.hub.stop()
+    watching.go_on.set()
+    running.hub = running._stack.enter_context(running.open_hub())
+
+
+@pytest.mark.parametrize("name", ["south", "analyst"])
+def test_training_goes_on_after_a_restart_at_the_round_that_was_cut_off(
+    running: ConsortiumInProcess,
+    agreements: dict[str, str],
+    undisturbed: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    watching = Watching(monkeypatch)
+    job = submit(running, agreements)
+    await_cut(running, watching, job)
+    restart(running, name, watching)
+    analyst = running.client("analyst")
+    analyst.wait_job(job, timeout_s=BOUND_S)
+    assert_same(analyst.result(job)[0], undisturbed)
+    # The round that was cut off is played again, with the words that were kept.
+    assert watching.sums == SUMS + 1
+    assert watching.trainings == ROUNDS * len(OWNERS)
+    receipts = analyst.entries(job=job, type_="receipt.step")
+    assert {one["body"]["attempt"] for one in receipts if one["body"]["step"] == "train"} == {2}
+    assert all(not node.services.store.jobs.jobs_with_states() for node in running.nodes.values())
+
+
+def test_training_does_not_wait_for_a_hub_that_is_restarted(
+    running: ConsortiumInProcess,
+    agreements: dict[str, str],
+    undisturbed: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watching = Watching(monkeypatch)
+    job = submit(running, agreements)
+    await_cut(running, watching, job)
+    restart_hub(running, watching)
+    analyst = running.client("analyst")
+    analyst.wait_job(job, timeout_s=BOUND_S)
+    assert_same(analyst.result(job)[0], undisturbed)
+    assert (watching.sums, watching.trainings) == (SUMS, ROUNDS * len(OWNERS))
+
+
+def assert_same(answer: Any, expected: Any) -> None:
+    """The same model to rounding, after the same losses."""
+    assert [row[:3] for row in answer["rows"]] == [row[:3] for row in expected["rows"]]
+    weights, others = ([float(row[3]) for row in one["rows"]] for one in (answer, expected))
+    np.testing.assert_allclose(weights, others, atol=1e-6)
+    losses, others = (np.array(one["facts"]["losses"], dtype=float) for one in (answer, expected))
+    np.testing.assert_allclose(losses, others, atol=1e-6)
+    assert len(losses) == ROUNDS + 1
