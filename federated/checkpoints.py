@@ -36,6 +36,13 @@ class Checkpoints:
     def __init__(self, attempt: int = 1, begins_at: int = 0, held: Mapping[int, bytes] | None = None) -> None:
         self.attempt, self.begins_at = attempt, begins_at
         self._held = dict(held or {})
+        self.is_closed = False
+        """Whether no later attempt is allowed."""
+
+    @property
+    def held(self) -> dict[int, bytes]:
+        """Those that this party holds, encoded, by number."""
+        return dict(self._held)
 
     @property
     def begun(self) -> Arrays | None:
@@ -59,13 +66,19 @@ class Checkpoints:
         return None if raw is None else decode(raw)
 
     def keep(self, number: int, arrays: Arrays) -> None:
-        """Keep a checkpoint before anything is sent of what follows it; older ones go but for the last."""
+        """Keep a checkpoint before anything is sent of what follows it; older ones go but for the last.
+
+        Where no later attempt is allowed, nothing is kept.
+        """
+        if self.is_closed:
+            return
         self._held = {one: raw for one, raw in self._held.items() if one > number - HELD}
         self._held[number] = encode(arrays)
         self._store(number, self._held[number])
 
     def close(self) -> None:
         """Allow no later attempt; the checkpoints go."""
+        self.is_closed = True
         self._held.clear()
 
     def _store(self, number: int, raw: bytes) -> None:
@@ -75,7 +88,7 @@ class Checkpoints:
 def encode(arrays: Arrays) -> bytes:
     """Arrays by name as bytes, in numpy's own form."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 

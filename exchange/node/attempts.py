@@ -203,8 +203,9 @@ class _Sealed(Checkpoints):
 
     def close(self) -> None:
         """Allow no later attempt; the checkpoints go."""
-        super().close()
-        self._attempts.close()
+        if not self.is_closed:
+            super().close()
+            self._attempts.close()
 
     def _store(self, number: int, raw: bytes) -> None:
         self._attempts.keep(number, raw)

@@ -3,6 +3,9 @@
 The label holder has rank 0. It encrypts the gradients and hessians of the rows of a node, zeros for all other
 rows, so no other owner sees which rows a node holds; owners send back sums by bin (`mpc.he.subset_sums`). The
 messages are in `federated.boosting.messages`, the tree's own logic in `federated.boosting.growth`.
+
+A run that a lost owner cut off goes on in a new session, with a new key, at the last tree that all owners had
+reached. The rounded gradients of that tree are kept, so that the same sums, splits and sides are told again.
 """
 
 from __future__ import annotations
@@ -15,9 +18,12 @@ from numpy.typing import NDArray
 
 from federated.boosting import fixed_point, messages, objectives
 from federated.boosting.binning import Binned
+from federated.boosting.fixed_point import Quantised
 from federated.boosting.growth import Growth, Integers, Masks, own_sums
+from federated.boosting.resumption import Grown, own_splits, splits_as_arrays
 from federated.boosting.settings import Settings, Sizes
 from federated.boosting.trees import Best, OwnSplit, Split, Tree
+from federated.checkpoints import Checkpoints
 from mpc.errors import CohortTooSmall, InvalidInput, MalformedMessage
 from mpc.he import bfv, subset_sums
 from mpc.he.subset_sums import Blocks, SubsetHolder
@@ -73,6 +79,7 @@ def label_holder(
     *,
     least_rows: int = 1,
     progress: Progress = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Ensemble:
     """Play the owner of the label, rank 0.
 
@@ -84,6 +91,7 @@ def label_holder(
         rng: own randomness.
         least_rows: with fewer rows this owner does not take part.
         progress: told after each tree.
+        checkpoints: where each tree is kept before anything is sent of it, and the tree to begin at.
 
     Returns:
         Its part of the ensemble.
@@ -101,20 +109,35 @@ def label_holder(
     _check_place(peers, is_holder=True)
     if len(label) != binned.codes.shape[1]:
         raise InvalidInput(f"label: expected {binned.codes.shape[1]} values, got {len(label)}")
-    run = _LabelHolder(peers, settings, binned, least_rows, rng)
+    held = Checkpoints() if checkpoints is None else checkpoints
+    begun = held.begun
     base = objectives.base_margin(label, settings.objective)
-    margins = np.full(len(label), base)
-    trees, losses = [], []
-    for number in range(settings.trees):
-        g, h = objectives.gradients(margins, label, settings.objective)
-        tree, added = run.grow(g, h)
-        margins = margins + added
-        trees.append(tree)
-        losses.append(objectives.loss(margins, label, settings.objective))
-        progress(number + 1, settings.trees)
+    grown = Grown(np.full(len(label), base)) if begun is None else Grown.of(begun)
+    run = _LabelHolder(peers, settings, binned, least_rows, grown)
+    for number in range(held.begins_at or 1, settings.trees + 1):
+        g, h = objectives.gradients(grown.margins, label, settings.objective)
+        kept = held.get(number)
+        if kept is None:
+            numbers = fixed_point.quantise(g, h, rng)
+            held.keep(number, grown.as_arrays(numbers))
+        else:
+            numbers = Grown.numbers_of(kept)
+        tree, added = run.grow(numbers, g, h)
+        grown.margins = grown.margins + added
+        grown.trees.append(tree)
+        grown.losses.append(objectives.loss(grown.margins, label, settings.objective))
+        progress(number, settings.trees)
     peers.confirm()
-    own, asked, won = tuple(run.own), tuple(run.asked), tuple(run.won)
-    return Ensemble(base, tuple(trees), own, margins, tuple(losses), run.sizes, asked, won)
+    return Ensemble(
+        base,
+        tuple(grown.trees),
+        tuple(grown.own),
+        grown.margins,
+        tuple(grown.losses),
+        run.sizes,
+        tuple(grown.asked),
+        tuple(grown.won),
+    )
 
 
 def feature_owner(
@@ -125,6 +148,7 @@ def feature_owner(
     *,
     least_rows: int = 1,
     progress: Progress = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
 ) -> OwnPart:
     """Play an owner without the label, any rank but 0.
 
@@ -144,8 +168,10 @@ def feature_owner(
     messages.decode_terms(peer.receive("terms"), rows, settings)
     _check_rows(rows, least_rows)
     holder = SubsetHolder(peer.receive("key"), binned.codes, counts, rng)
-    splits: list[OwnSplit] = []
-    for tree in range(settings.trees):
+    held = Checkpoints() if checkpoints is None else checkpoints
+    splits = own_splits(held.begun)
+    for tree in range(held.begins_at or 1, settings.trees + 1):
+        held.keep(tree, splits_as_arrays(splits))
         for level in range(settings.depth):
             most = settings.most_asked(level)
             nodes, blocks = messages.decode_nodes(peer.receive("nodes"), rows, most)
@@ -159,7 +185,7 @@ def feature_owner(
             peer.send("sides", messages.encode_sides(np.array(sides, np.bool_).reshape(-1, rows)))
             # While the label holder encrypts; about as many as this level took.
             holder.prepare(holder.products(blocks))
-        progress(tree + 1, settings.trees)
+        progress(tree, settings.trees)
     peers.confirm()
     return OwnPart(tuple(splits))
 
@@ -192,10 +218,10 @@ class _LabelHolder:
     """What the label holder keeps during a run, and what it asks the others."""
 
     def __init__(
-        self, peers: ConfirmedMesh, settings: Settings, binned: Binned, least_rows: int, rng: Randomness
+        self, peers: ConfirmedMesh, settings: Settings, binned: Binned, least_rows: int, grown: Grown
     ) -> None:
         rows = binned.codes.shape[1]
-        self._peers, self._settings, self._binned, self._rng = peers, settings, binned, rng
+        self._peers, self._settings, self._binned, self._grown = peers, settings, binned, grown
         for peer in peers.peers:
             peers[peer].send("terms", messages.encode_terms(rows, settings, ()))
         stated = [messages.decode_terms(peers[peer].receive("terms"), rows, settings) for peer in peers.peers]
@@ -206,19 +232,15 @@ class _LabelHolder:
         self._counts = (binned.counts, *stated)
         self._key = bfv.SecretKey()
         peers.broadcast("key", self._key.public())
-        self.own: list[OwnSplit] = []
-        self.asked: list[int] = []
-        self.won: list[tuple[int, ...]] = []
-        self._records = [0] * peers.size
+        self._records = [sum(won) for won in zip([0] * peers.size, *grown.won, strict=True)]
 
-    def grow(self, g: Floats, h: Floats) -> tuple[Tree, Floats]:
+    def grow(self, numbers: Quantised, g: Floats, h: Floats) -> tuple[Tree, Floats]:
         """Grow one tree: the tree, and what it adds to each margin."""
-        numbers = fixed_point.quantise(g, h, self._rng)
         packed = numbers.packed()
         counts = [count for own in self._counts for count in own]
 
         def ask_sums(nodes: Masks) -> list[tuple[Integers, Integers]]:
-            self.asked.append(len(nodes))
+            self._grown.asked.append(len(nodes))
             if not nodes:
                 self._peers.broadcast("nodes", messages.encode_nodes(0, None))
                 return []
@@ -271,13 +293,13 @@ class _LabelHolder:
             self._peers[peer].send("splits", messages.encode_splits(won[peer]))
         binned, sides = self._binned, []
         for column, cut in won[0]:
-            self.own.append(OwnSplit(column, float(binned.cuts[column][cut])))
+            self._grown.own.append(OwnSplit(column, float(binned.cuts[column][cut])))
             sides.append(binned.codes[column] <= cut)
         lines = [iter(sides)]
         for peer in self._peers.peers:
             told = messages.decode_sides(self._peers[peer].receive("sides"), len(won[peer]), self.sizes.rows)
             lines.append(iter(told))
-        self.won.append(tuple(map(len, won)))
+        self._grown.won.append(tuple(map(len, won)))
         return {node: (split, next(lines[split.owner])) for node, split in splits.items()}
 
     def _owner_of(self, column: int) -> tuple[int, int]:

@@ -74,12 +74,25 @@ def _run(context: StepContext) -> Outcome:
         binned = boosting.bin_columns(values, names, settings.bins)
         if label is None:
             trained: Ensemble | OwnPart = boosting.feature_owner(
-                peers, settings, binned, context.rng, least_rows=least, progress=context.progress
+                peers,
+                settings,
+                binned,
+                context.rng,
+                least_rows=least,
+                progress=context.progress,
+                checkpoints=context.checkpoints,
             )
         else:
             boosting.check_label(label, str(step.params["label"]), settings.objective)
             trained = boosting.label_holder(
-                peers, settings, binned, label, context.rng, least_rows=least, progress=context.progress
+                peers,
+                settings,
+                binned,
+                label,
+                context.rng,
+                least_rows=least,
+                progress=context.progress,
+                checkpoints=context.checkpoints,
             )
     structure = None
     facts: dict[str, object] = {"rows": len(rows), "trees": settings.trees}
@@ -252,6 +265,7 @@ COMPONENT = Component(
     output_type="aggregate",
     needs=frozenset({"psi/ecdh", "psi/many", "psi/rr22"}),
     takes_rows=True,
+    resumes=True,
     protocol=boosting.SPEC,
     run=_run,
     plan=_plan,

@@ -1,0 +1,245 @@
+"""Runs that are cut off and go on: the same model, and what is played again tells nothing new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from federated import boosting
+from federated.boosting import Ensemble, OwnPart, Tree, bin_columns
+from federated.boosting.fixed_point import quantise
+from federated.checkpoints import HELD, Checkpoints, decode, encode
+from federated.horizontal import (
+    SPEC,
+    Columns,
+    Family,
+    Guard,
+    Settings,
+    Table,
+    Terms,
+    Trained,
+    aggregate,
+    local,
+    rounds,
+    train,
+)
+from mpc.aggregation import secagg
+from mpc.errors import ChannelBroken, InvalidInput, ModelsDisagree, MpcError
+from mpc.mesh import Mesh, mesh_run
+from mpc.testing import DeterministicRandomness, mesh_of, mesh_outcomes
+
+OWNERS = 4
+ROUNDS = 4
+NAMES = ("debt", "income")
+DRAW = np.random.default_rng(5)
+ROWS = 40
+TABLES = [
+    Table(NAMES, DRAW.normal(size=(ROWS, 2)), "late", DRAW.integers(0, 2, ROWS).astype(np.float64))
+    for _ in range(OWNERS)
+]
+SETTINGS = Settings(Family.LOGISTIC, rounds=ROUNDS, batch=8, rate=0.2)
+GUARDED = replace(SETTINGS, guard=Guard(25, 10.0))
+Cut = Callable[[int, int], None]
+
+
+def cut_after(number: int) -> Cut:
+    def progress(done: int, total: int) -> None:
+        if done == number:
+            raise ChannelBroken("the process was killed")
+
+    return progress
+
+
+def nothing(done: int, total: int) -> None:
+    """Goes on."""
+
+
+def play(
+    attempt: int,
+    held: list[Checkpoints],
+    settings: Settings = SETTINGS,
+    *,
+    cut: dict[int, Cut] | None = None,
+    threshold: int = OWNERS,
+) -> list[Any]:
+    """One attempt at a run of rank 0, the aggregator, and the owners: what each returned or raised."""
+    terms = Terms(SPEC, OWNERS, threshold, b"attempt %d" % attempt, 5.0, seed=b"of the run")
+    columns = Columns((*NAMES, "late"), 1)
+
+    def party(mesh: Mesh) -> Any:
+        rank, progress = mesh.rank, (cut or {}).get(mesh.rank, nothing)
+        if rank == 0:
+            return aggregate(mesh.channels, terms, settings, columns, progress, held[0])
+        others = {other: channel for other, channel in mesh.channels.items() if other}
+        rng = DeterministicRandomness(bytes([rank, attempt]) * 16)
+        channel, table = mesh.channels[0], TABLES[rank - 1]
+        return train(
+            channel, others, terms, rank, settings, columns, table, rng, progress, checkpoints=held[rank]
+        )
+
+    return mesh_outcomes([party] * (OWNERS + 1), mesh_of(OWNERS + 1, terms.session))
+
+
+def fresh(count: int = OWNERS + 1) -> list[Checkpoints]:
+    return [Checkpoints() for _ in range(count)]
+
+
+def again(held: list[Checkpoints], attempt: int = 2) -> list[Checkpoints]:
+    """Those of the next attempt, which begins at the last that all hold."""
+    begins_at = max(set.intersection(*(set(one.held) for one in held)), default=0)
+    return [Checkpoints(attempt, begins_at, one.held) for one in held]
+
+
+class Sums:
+    """What the aggregator learns, sum by sum, and how often an owner trains."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.totals: list[Any] = []
+        self.trainings = 0
+        self._aggregator, self._update = secagg.aggregator, local.update
+        monkeypatch.setattr(rounds.secagg, "aggregator", self.aggregator)
+        monkeypatch.setattr(local, "update", self.update)
+
+    def aggregator(self, *given: Any, **more: Any) -> Any:
+        found = self._aggregator(*given, **more)
+        self.totals.append(found.total)
+        return found
+
+    def update(self, *given: Any) -> Any:
+        self.trainings += 1
+        return self._update(*given)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, GUARDED])
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_round_that_is_played_again_gives_the_sum_that_it_gave(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, lost: int
+) -> None:
+    sums, held = Sums(monkeypatch), fresh()
+    ended = play(1, held, settings, cut={lost: cut_after(3)})
+    assert all(isinstance(end, MpcError) for end in ended)
+    before, later = list(sums.totals), again(held)
+    begins_at = later[0].begins_at
+    assert begins_at == 3
+    sums.totals.clear()
+    ended = play(2, later, settings)
+    assert all(isinstance(end, Trained) for end in ended), ended
+    assert len({end.parameters.tobytes() for end in ended}) == 1
+    assert {len(end.losses) for end in ended} == {ROUNDS + 1}
+    # Two sums stand before the rounds, one after them.
+    assert len(sums.totals) == ROUNDS - begins_at + 2
+    np.testing.assert_array_equal(sums.totals[0], before[begins_at + 1])
+    assert sums.trainings == ROUNDS * OWNERS
+
+
+def test_words_that_were_kept_are_entered_after_a_start_from_the_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sums, held = Sums(monkeypatch), fresh()
+    play(1, held, cut={0: cut_after(1)})
+    before = list(sums.totals)
+    sums.totals.clear()
+    model = play(2, [Checkpoints(2, 0, one.held) for one in held])[0]
+    assert isinstance(model, Trained)
+    for first, second in zip(before, sums.totals, strict=False):
+        np.testing.assert_array_equal(second, first)
+    assert sums.trainings == ROUNDS * OWNERS
+
+
+def test_who_helps_to_open_a_sum_without_an_owner_allows_no_later_attempt() -> None:
+    held = fresh()
+    ended = play(1, held, cut={4: cut_after(2)}, threshold=3)
+    assert isinstance(ended[0], Trained)
+    assert [one.is_closed for one in held[1:]] == [True, True, True, False]
+    assert all(not one.held for one in held[1:4])
+
+
+def test_an_aggregator_that_tells_another_model_than_before_is_found() -> None:
+    held = fresh()
+    play(1, held, cut={0: cut_after(2)})
+    later = again(held)
+    kept = dict(decode(later[0].held[2]))
+    kept["state"] = kept["state"] + 1e-9 * (np.arange(len(kept["state"])) > 1)
+    later[0] = Checkpoints(2, 2, {2: encode(kept)})
+    ended = play(2, later)
+    assert any(isinstance(end, ModelsDisagree) for end in ended[1:])
+    assert not any(isinstance(end, Trained) for end in ended)
+
+
+def test_an_attempt_does_not_begin_at_a_checkpoint_that_is_not_held() -> None:
+    with pytest.raises(InvalidInput, match=r"expected to hold number 3, got \[1\]"):
+        _ = Checkpoints(2, 3, {1: encode({})}).begun
+
+
+def test_the_newest_checkpoints_are_held() -> None:
+    held = Checkpoints()
+    for number in range(1, 5):
+        held.keep(number, {"number": np.array([number])})
+    assert sorted(held.held) == [4 - HELD + 1, 4]
+    found = held.get(4)
+    assert found is not None
+    assert found["number"].tolist() == [4]
+
+
+# trees
+
+COLUMNS = [DRAW.normal(size=200) for _ in range(3)]
+LABEL = (COLUMNS[0] + COLUMNS[1] - COLUMNS[2] > 0).astype(np.float64)
+TREES = boosting.Settings(trees=4, depth=2, bins=8)
+
+
+def grow(attempt: int, held: list[Checkpoints], cut: dict[int, Cut] | None = None) -> list[Any]:
+    """One attempt at a run of the label's owner and two others."""
+
+    def party(mesh: Mesh) -> Any:
+        rank, progress = mesh.rank, (cut or {}).get(mesh.rank, nothing)
+        own = bin_columns([COLUMNS[rank]], ["c"], TREES.bins)
+        rng = DeterministicRandomness(bytes([rank, attempt]) * 16)
+        with mesh_run(mesh, boosting.SPEC) as peers:
+            if rank:
+                return boosting.feature_owner(
+                    peers, TREES, own, rng, progress=progress, checkpoints=held[rank]
+                )
+            return boosting.label_holder(
+                peers, TREES, own, LABEL, rng, progress=progress, checkpoints=held[0]
+            )
+
+    return mesh_outcomes([party] * 3, mesh_of(3, b"attempt %d" % attempt))
+
+
+def shape(tree: Tree) -> Any:
+    return {node: (one.owner, one.record) for node, one in tree.splits.items()}, tree.leaves
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_trees_go_on_at_the_one_that_was_cut_off(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    pytest.importorskip("tenseal", reason="TenSEAL is an extra")
+    rounded = []
+
+    def counted(*given: Any) -> Any:
+        rounded.append(given)
+        return quantise(*given)
+
+    monkeypatch.setattr("federated.boosting.fixed_point.quantise", counted)
+    held = fresh(3)
+    assert all(isinstance(end, MpcError) for end in grow(1, held, {lost: cut_after(2)}))
+    later = again(held)
+    assert later[0].begins_at >= 2
+    parts = grow(2, later)
+    # Every tree's gradients are rounded once, those of the tree that was cut off before it was.
+    assert len(rounded) == TREES.trees
+    whole = grow(3, fresh(3))
+    assert isinstance(parts[0], Ensemble)
+    # Other draws round gains otherwise; what the trees say of rows is the same.
+    assert [shape(tree) for tree in parts[0].trees] == [shape(tree) for tree in whole[0].trees]
+    assert parts[0].losses == whole[0].losses
+    assert (parts[0].asked, parts[0].won) == (whole[0].asked, whole[0].won)
+    np.testing.assert_array_equal(parts[0].margins, whole[0].margins)
+    assert parts[0].own == whole[0].own
+    for part, other in zip(parts[1:], whole[1:], strict=True):
+        assert isinstance(part, OwnPart)
+        assert part.own == other.own
