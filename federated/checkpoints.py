@@ -76,6 +76,13 @@ class Checkpoints:
         self._held[number] = encode(arrays)
         self._store(number, self._held[number])
 
+    def forget_later(self) -> None:
+        """Drop what comes after the checkpoint that this attempt begins at.
+
+        Shares of an earlier attempt do not fit those that other parties make anew.
+        """
+        self._held = {one: raw for one, raw in self._held.items() if one <= self.begins_at}
+
     def close(self) -> None:
         """Allow no later attempt; the checkpoints go."""
         self.is_closed = True

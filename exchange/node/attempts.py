@@ -128,6 +128,12 @@ class Attempts:
         _log.info("job %s, step %s: attempt %d from checkpoint %d", job, step, number, attempt.begins_at)
         return attempt
 
+    @property
+    def has_lost(self) -> bool:
+        """Whether a party has left the step for good."""
+        row = self._services.ledger.final("jobs", self._spec.job) or {}
+        return bool(row.get("left", {}).get(self._step.id))
+
     def session(self, attempt: Attempt) -> bytes:
         """What all parties of an attempt have in common, and no other run has."""
         parties = tuple(sorted(self._step.parties.values()))
@@ -141,7 +147,7 @@ class Attempts:
 
     def end(self) -> None:
         """Drop the checkpoints of a step that has ended."""
-        self._store.drop_states(self._spec.job)
+        self._store.drop_states(self._spec.job, self._step.id)
 
     # of its checkpoints
 
@@ -149,6 +155,10 @@ class Attempts:
         """Seal a checkpoint and keep it with the last one before."""
         sealed = seal_to(self._services.keys.seal_public, raw, self._context(number))
         self._store.keep_state(self._spec.job, self._step.id, number, sealed, oldest=number - HELD + 1)
+
+    def forget_after(self, number: int) -> None:
+        """Drop the checkpoints of higher numbers."""
+        self._store.drop_states(self._spec.job, self._step.id, after=number)
 
     def close(self) -> None:
         """Allow no later attempt."""
@@ -188,7 +198,7 @@ class Attempts:
             except JobStopped:
                 raise
             except (ExchangeError, MpcError):
-                if time.monotonic() >= deadline:
+                if time.monotonic() >= deadline or self.has_lost:
                     raise
             time.sleep(_PAUSE_S)
             self._links.renew(peer)
@@ -200,6 +210,11 @@ class _Sealed(Checkpoints):
     def __init__(self, attempts: Attempts, attempt: Attempt, held: Mapping[int, bytes]) -> None:
         super().__init__(attempt.number, attempt.begins_at, held)
         self._attempts = attempts
+
+    def forget_later(self) -> None:
+        """Drop what comes after the checkpoint that this attempt begins at."""
+        super().forget_later()
+        self._attempts.forget_after(self.begins_at)
 
     def close(self) -> None:
         """Allow no later attempt; the checkpoints go."""

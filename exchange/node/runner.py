@@ -171,7 +171,7 @@ class JobRun:
                 outcome = self._played(component, step, role, channels, attempts, attempt)
                 break
             except MpcError as exc:
-                if not component.resumes or not is_interruption(exc) or self._has_lost(step):
+                if not component.resumes or not is_interruption(exc) or attempts.has_lost:
                     raise
                 _log.warning("job %s, step %s: cut off: %s", job, step.id, exc.code)
             attempt = attempts.next()
@@ -212,10 +212,6 @@ class JobRun:
         if not self._services.store.jobs.begin(self._spec.job, step.id):
             raise JobFailed(f"step {step.id}: this node was restarted in the middle of it")
         return FIRST
-
-    def _has_lost(self, step: Step) -> bool:
-        """Whether a party has left the step for good."""
-        return bool(self._row().get("left", {}).get(step.id))
 
     def _played(
         self,

@@ -3,6 +3,9 @@
 Fixed point: features have 14 fractional bits, coefficients 20, residuals 27. The fitted values of a logistic
 regression enter the sine series with all their 34 bits, and the gradient is truncated once a step, together
 with its division by the batch and the momentum; so a step takes six rounds.
+
+A run that a lost party cut off goes on in a new session at the last epoch that all parties had reached: with
+the shares they kept, and inputs shared anew. What such an epoch tells, it tells again, to rounding.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.checkpoints import Checkpoints
 from federated.vertical import standard_errors
 from federated.vertical.prediction import FITTED_FRACTION, LOSS_FRACTION, fitted, predicted, squares
 from federated.vertical.settings import (
@@ -36,6 +40,8 @@ Floats = NDArray[np.float64]
 
 _NO_LOSS: Final = 2**62
 """Above every sum of squares."""
+_SHARES: Final = ("weights", "step", "best", "lowest")
+"""What of an epoch is shared when the next begins."""
 _STEP: Final = FEATURE_FRACTION + logistic.FRACTION - WEIGHT_FRACTION
 """Fractional bits of a gradient beyond those of coefficients."""
 
@@ -67,6 +73,7 @@ def train(
     progress: Callable[[int, int], None] = lambda done, total: None,
     *,
     mean: float = 1.0,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Fit a regression to the columns of all owners.
 
@@ -79,6 +86,8 @@ def train(
             elsewhere.
         progress: told after each epoch.
         mean: at rank 0, of a label that counts, before it was divided by it; for standard errors.
+        checkpoints: where this party's shares are kept before each epoch, and the epoch to begin at. The rows
+            come in the same order in every attempt.
 
     Raises:
         ValueOutOfRange: a value that is not finite or too large, before anything is sent of it; or, at the
@@ -106,7 +115,16 @@ def train(
     losses: list[float] = []
     epochs = best_epoch = 0
     best, lowest = weights, rt.constant(np.array([_NO_LOSS], dtype=np.int64))
+    held = Checkpoints() if checkpoints is None else checkpoints
+    held.forget_later()
+    if (begun := held.begun) is not None:
+        weights, step, best, lowest = (Shared(begun[name]) for name in _SHARES)
+        losses, (best_epoch,) = begun["losses"].tolist(), begun["best_epoch"].tolist()
+        epochs = held.begins_at - 1
     while epochs < settings.epochs:
+        shares = (one.shares for one in (weights, step, best, lowest))
+        public = {"losses": np.array(losses), "best_epoch": np.array([best_epoch])}
+        held.keep(epochs + 1, {**dict(zip(_SHARES, shares, strict=True)), **public})
         before, losing = weights, []
         for part in layout.batches(settings.batch):
             batch, size = x[:, part], part.stop - part.start

@@ -87,7 +87,7 @@ def _run(context: StepContext) -> Outcome:
     is_owner = context.role in step.inputs
     rows = aligned_columns.aligned_rows(context) if is_owner else None
     every = aligned_columns.names_of(context, str(step.params["label"]))
-    sizes, held_out = aligned_columns.sizes_of(step, every), HeldOut.of(context.session, step)
+    sizes, held_out = aligned_columns.sizes_of(step, every), HeldOut.of(context.seed, step)
     with replicated.run(context.mesh(), vertical.SPEC, context.rng) as rt:
         smallest = max(context.minimum_cohort, context.number("min_cohort"))
         stated = None if rows is None else (len(rows), smallest)
@@ -113,7 +113,16 @@ def _run(context: StepContext) -> Outcome:
                     label = np.concatenate([label, _held_out_label(step, values, center, settings.family)])
             features = features if names else None
         mean = center[1] if center is not None else 1.0
-        trained = vertical.train(rt, layout, settings, features, label, context.progress, mean=mean)
+        trained = vertical.train(
+            rt,
+            layout,
+            settings,
+            features,
+            label,
+            context.progress,
+            mean=mean,
+            checkpoints=context.checkpoints,
+        )
         local, shares = b"", np.zeros(0, dtype=np.uint64)
         if _is_split(step):
             parts = [vertical.own_coefficients(rt, layout, one) for one in _results(trained)]
@@ -390,6 +399,7 @@ def _component(family: Family, summary: str) -> Component:
         output_type="aggregate",
         needs=aligned_columns.READABLE,
         takes_rows=True,
+        resumes=True,
         protocol=vertical.SPEC,
         run=_run,
         plan=_plan,

@@ -86,10 +86,13 @@ class JobRepository:
         with transaction(self._engine) as connection:
             return {number: bytes(sealed) for number, sealed in connection.execute(wanted)}
 
-    def drop_states(self, job: str) -> None:
-        """Drop what the steps of a job have kept under way."""
+    def drop_states(self, job: str, step: str | None = None, *, after: int = 0) -> None:
+        """Drop what a step of a job, or all its steps, have kept under way under higher numbers."""
+        dropped = delete(_STATES).where(_STATES.c.job == job, _STATES.c.number > after)
+        if step is not None:
+            dropped = dropped.where(_STATES.c.step == step)
         with transaction(self._engine) as connection:
-            connection.execute(delete(_STATES).where(_STATES.c.job == job))
+            connection.execute(dropped)
 
     def jobs_with_states(self) -> list[str]:
         """The jobs of which a step under way has kept something."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from federated import boosting
+from federated import boosting, vertical
 from federated.boosting import Ensemble, OwnPart, Tree, bin_columns
 from federated.boosting.fixed_point import quantise
 from federated.checkpoints import HELD, Checkpoints, decode, encode
@@ -27,6 +27,7 @@ from federated.horizontal import (
     rounds,
     train,
 )
+from mpc import replicated
 from mpc.aggregation import secagg
 from mpc.errors import ChannelBroken, InvalidInput, ModelsDisagree, MpcError
 from mpc.mesh import Mesh, mesh_run
@@ -243,3 +244,54 @@ def test_trees_go_on_at_the_one_that_was_cut_off(monkeypatch: pytest.MonkeyPatch
     for part, other in zip(parts[1:], whole[1:], strict=True):
         assert isinstance(part, OwnPart)
         assert part.own == other.own
+
+
+# regressions on shares
+
+FITTING = vertical.Settings(vertical.Family.LINEAR, epochs=6, batch=80, rate=0.2, tells_loss=True, patience=5)
+LAYOUT = vertical.Layout(160, (1, 1), held_out=40)
+TARGET = COLUMNS[0] - COLUMNS[1]
+
+
+def fit(attempt: int, held: list[Checkpoints], cut: dict[int, Cut] | None = None) -> list[Any]:
+    """One attempt at a run of two owners and a helper: coefficients, the outcome, epochs played."""
+
+    def party(mesh: Mesh) -> Any:
+        rank, played = mesh.rank, []
+
+        def progress(done: int, total: int) -> None:
+            played.append(done)
+            (cut or {}).get(rank, nothing)(done, total)
+
+        own = None if rank == 2 else COLUMNS[rank].reshape(1, -1)
+        with replicated.run(mesh, vertical.SPEC, DeterministicRandomness(bytes([rank, attempt]) * 16)) as rt:
+            label = None if rank else TARGET
+            trained = vertical.train(rt, LAYOUT, FITTING, own, label, progress, checkpoints=held[rank])
+            return vertical.own_coefficients(rt, LAYOUT, trained.weights), trained, played
+
+    return mesh_outcomes([party] * 3, mesh_of(3, b"attempt %d" % attempt))
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_regression_goes_on_at_the_epoch_that_was_cut_off(lost: int) -> None:
+    held = fresh(3)
+    assert all(isinstance(end, MpcError) for end in fit(1, held, {lost: cut_after(3)}))
+    later = again(held)
+    assert later[0].begins_at >= 3
+    found, whole = fit(2, later), fit(3, fresh(3))
+    for part, other in zip(found[:2], whole[:2], strict=True):
+        assert part[2] == list(range(later[0].begins_at, FITTING.epochs + 1))
+        assert part[1].epochs == other[1].epochs
+        np.testing.assert_allclose(part[1].losses, other[1].losses, atol=1e-4)
+        np.testing.assert_allclose(part[0][1], other[0][1], atol=1e-4)
+
+
+def test_shares_of_an_epoch_that_another_attempt_plays_again_are_dropped() -> None:
+    held = fresh(3)
+    fit(1, held, dict.fromkeys(range(3), cut_after(3)))
+    assert {max(one.held) for one in held} == {3}
+    later = [Checkpoints(2, 2, one.held) for one in held]
+    assert all(isinstance(end, MpcError) for end in fit(2, later, {0: cut_after(2)}))
+    assert sorted(later[0].held) == [2]
+    for part, other in zip(fit(3, again(later, 3))[:2], fit(4, fresh(3))[:2], strict=True):
+        np.testing.assert_allclose(part[0][1], other[0][1], atol=1e-4)
