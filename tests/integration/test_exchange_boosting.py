@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 from exchange.testing import ConsortiumInProcess
 from federated import boosting
-from federated.boosting import Settings
+from federated.boosting import Settings, fixed_point
 from ledger.entries import new_id
 from ledger.times import system_clock
 from mpc.mesh import Mesh, mesh_run
@@ -179,3 +181,31 @@ def test_an_owner_that_asked_reads_the_structure_and_its_own_thresholds(running:
     assert {row[2] for row in answer["rows"] if row[2]} == {"owner-1", "owner-2"}
     assert {row[4] for row in answer["rows"] if row[4]} == {"debt"}
     assert "income" not in json.dumps(answer)
+
+
+def test_trees_go_on_after_an_owner_was_restarted(
+    running: ConsortiumInProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, rounded = fixed_point.quantise, list[int]()
+    reached, go_on = threading.Event(), threading.Event()
+
+    def held(*given: Any) -> Any:
+        rounded.append(len(rounded))
+        if len(rounded) == 2:
+            reached.set()
+            assert go_on.wait(90)
+        return real(*given)
+
+    monkeypatch.setattr(fixed_point, "quantise", held)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(train, running, "analyst", {"loss": "recipients"}, "report/result")
+        assert reached.wait(90)
+        running.nodes["bureau"].stop()
+        go_on.set()
+        running.nodes["bureau"] = running._stack.enter_context(running.open_node("bureau"))
+        answer = asked.result()
+    # No tree's gradients were rounded anew.
+    assert len(rounded) == GROWN["trees"]
+    assert [float(row[1]) for row in answer["rows"]] == pytest.approx(pooled().losses, abs=1e-9)
+    receipts = running.client("regulator").entries(job=answer["job"], type_="receipt.step")
+    assert {one["body"]["attempt"] for one in receipts if one["body"]["step"] == "train"} == {2}

@@ -1,9 +1,15 @@
-"""Training that goes on where it was cut off: a stopped owner, aggregator and hub, in the middle of a job."""
+"""Training that goes on where it was cut off: an owner, the aggregator or the hub is stopped or killed."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,16 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from exchange.store import open_node_store
 from exchange.testing import ConsortiumInProcess
-from federated.horizontal import local, rounds
+from federated.horizontal import local
 from ledger.entries import new_id
 from ledger.times import system_clock
 from mpc.aggregation import secagg
+
+pytestmark = pytest.mark.xdist_group("processes")
 
 PURPOSE = "dpv:CustomerSolvencyMonitoring"
 OWNERS = ("north", "south", "east")
 COLUMNS = {"late": "label", "debt": "feature"}
 BOUND_S = 120
+PASSPHRASE = "correct horse battery staple"  # of test keys
+CHILD = "import sys, pathlib, exchange.{0}.daemon as of; of.run(pathlib.Path(sys.argv[1]), sys.argv[2])"
 ROUNDS = 5
 SUMS = ROUNDS + 3
 """Two before training, one of the last losses."""
@@ -125,21 +136,22 @@ def undisturbed(running: ConsortiumInProcess, agreements: dict[str, str]) -> Any
 
 
 class Watching:
-    """Counts sums and trainings of a job, and holds the aggregator before the fifth sum, once."""
+    """Counts the sums and trainings of a job, and holds the first owner before the fifth sum, once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sums = self.trainings = 0
         self.reached, self.go_on = threading.Event(), threading.Event()
-        self._sum, self._train = secagg.aggregator, local.update
-        monkeypatch.setattr(rounds.secagg, "aggregator", self._aggregator)
+        self._owner, self._train = secagg.owner, local.update
+        monkeypatch.setattr(secagg, "owner", self._enter)
         monkeypatch.setattr(local, "update", self._update)
 
-    def _aggregator(self, *given: Any, **more: Any) -> Any:
-        self.sums += 1
-        if self.sums == 5:
-            self.reached.set()
-            assert self.go_on.wait(BOUND_S)
-        return self._sum(*given, **more)
+    def _enter(self, channel: Any, vector: Any, *, number: int, **more: Any) -> Any:
+        if number == 1:
+            self.sums += 1
+            if self.sums == 5:
+                self.reached.set()
+                assert self.go_on.wait(BOUND_S)
+        return self._owner(channel, vector, number=number, **more)
 
     def _update(self, *given: Any) -> Any:
         self.trainings += 1
@@ -149,61 +161,98 @@ class Watching:
 def await_cut(running: ConsortiumInProcess, watching: Watching, job: str) -> None:
     """Wait until every party has kept the third round, whose sum is the fifth."""
     assert watching.reached.wait(BOUND_S)
-    for node in running.nodes.values():
-        while 3 not in node.services.store.jobs.states(job, "train"):
-            threading.Event().wait(0.01)
+    for name in running.names:
+        store = open_node_store(f"sqlite:///{running.root / name}/node.sqlite")
+        try:
+            while 3 not in store.jobs.states(job, "train"):
+                threading.Event().wait(0.05)
+        finally:
+            store.close()
 
 
-def restart(running: ConsortiumInProcess, name: str, watching: Watching) -> None:
-    """Stop a node in the middle of a round, and start it again."""
-    running.nodes[name].stop()
-    watching.go_on.set()
-    running.nodes[name] = running._stack.enter_context(running.open_node(name))
+def start(running: ConsortiumInProcess, name: str) -> None:
+    """Start the hub or a node, in the place of one that has ended."""
+    if name == "hub":
+        running.hub = running._stack.enter_context(running.open_hub())
+    else:
+        running.nodes[name] = running._stack.enter_context(running.open_node(name))
 
 
-def restart_hub(running: ConsortiumInProcess, watching: Watching) -> None:
-    running.hub.stop()
-    watching.go_on.set()
-    running.hub = running._stack.enter_context(running.open_hub())
+def stop(running: ConsortiumInProcess, name: str) -> None:
+    (running.hub if name == "hub" else running.nodes[name]).stop()
 
 
-@pytest.mark.parametrize("name", ["south", "analyst"])
-def test_training_goes_on_after_a_restart_at_the_round_that_was_cut_off(
+@contextmanager
+def apart(running: ConsortiumInProcess, name: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the hub or a node in a process of its own, in the place of one here."""
+    stop(running, name)
+    program = CHILD.format("hub" if name == "hub" else "node")
+    command = [sys.executable, "-P", "-c", program, str(running.root / name), PASSPHRASE]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=dict(os.environ)
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["ready"]
+            yield process
+        finally:
+            process.kill()
+
+
+def assert_gone_on(
+    running: ConsortiumInProcess, job: str, undisturbed: Any, watching: Watching, attempt: int
+) -> None:
+    analyst = running.client("analyst")
+    analyst.wait_job(job, timeout_s=BOUND_S)
+    assert_same(analyst.result(job)[0], undisturbed)
+    receipts = analyst.entries(job=job, type_="receipt.step")
+    stated = [one["body"]["attempt"] for one in receipts if one["body"]["step"] == "train"]
+    assert stated == [attempt] * (len(OWNERS) + 1)
+    # A round that was cut off is played again, and no other.
+    assert watching.sums == SUMS + attempt - 1
+    assert all(not node.services.store.jobs.jobs_with_states() for node in running.nodes.values())
+
+
+@pytest.mark.parametrize(("name", "attempt"), [("south", 2), ("analyst", 2), ("hub", 1)])
+def test_training_goes_on_after_a_stop_at_the_round_that_was_cut_off(
     running: ConsortiumInProcess,
     agreements: dict[str, str],
     undisturbed: Any,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
+    attempt: int,
 ) -> None:
     watching = Watching(monkeypatch)
     job = submit(running, agreements)
     await_cut(running, watching, job)
-    restart(running, name, watching)
-    analyst = running.client("analyst")
-    analyst.wait_job(job, timeout_s=BOUND_S)
-    assert_same(analyst.result(job)[0], undisturbed)
-    # The round that was cut off is played again, with the words that were kept.
-    assert watching.sums == SUMS + 1
+    stop(running, name)
+    watching.go_on.set()
+    start(running, name)
+    assert_gone_on(running, job, undisturbed, watching, attempt)
+    # What owners enter again is what they kept.
     assert watching.trainings == ROUNDS * len(OWNERS)
-    receipts = analyst.entries(job=job, type_="receipt.step")
-    assert {one["body"]["attempt"] for one in receipts if one["body"]["step"] == "train"} == {2}
-    assert all(not node.services.store.jobs.jobs_with_states() for node in running.nodes.values())
 
 
-def test_training_does_not_wait_for_a_hub_that_is_restarted(
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize(("name", "attempt"), [("south", 2), ("analyst", 2), ("hub", 1)])
+def test_training_goes_on_after_a_kill_at_the_round_that_was_cut_off(
     running: ConsortiumInProcess,
     agreements: dict[str, str],
     undisturbed: Any,
     monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    attempt: int,
 ) -> None:
     watching = Watching(monkeypatch)
-    job = submit(running, agreements)
-    await_cut(running, watching, job)
-    restart_hub(running, watching)
-    analyst = running.client("analyst")
-    analyst.wait_job(job, timeout_s=BOUND_S)
-    assert_same(analyst.result(job)[0], undisturbed)
-    assert (watching.sums, watching.trainings) == (SUMS, ROUNDS * len(OWNERS))
+    with apart(running, name) as process:
+        job = submit(running, agreements)
+        await_cut(running, watching, job)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait(BOUND_S) == -signal.SIGKILL
+    watching.go_on.set()
+    start(running, name)
+    assert_gone_on(running, job, undisturbed, watching, attempt)
 
 
 def assert_same(answer: Any, expected: Any) -> None:
