@@ -80,13 +80,14 @@ def wait_for(called: Invocation, node: NodeClient, job: str, timeout_s: float) -
 
         def follow(seen: Mapping[str, Any]) -> None:
             done, total, step = position(seen)
-            bar.at(done, total, f"{seen['state']} {step}")
+            expected = outlook(seen, step)
+            said = [called.output.text(f"progress.{name}", value=value) for name, value in expected.items()]
+            bar.at(done, total, ", ".join([f"{seen['state']} {step} {done}/{total}", *said]))
             mark = [seen["state"], done, total, step]
             if mark != last:
                 last[:] = mark
-                called.output.event(
-                    {"job": job, "state": seen["state"], "step": step, "done": done, "total": total}
-                )
+                place = {"job": job, "state": seen["state"], "step": step, "done": done, "total": total}
+                called.output.event(place | expected)
 
         return node.wait_job(job, follow, timeout_s=timeout_s)
 
@@ -98,6 +99,14 @@ def position(seen: Mapping[str, Any]) -> tuple[int, int, str]:
     if not under_way:
         return 0, 1, ""
     return int(under_way[0]["done"]), max(int(under_way[0]["total"]), 1), str(under_way[0]["step"])
+
+
+def outlook(seen: Mapping[str, Any], step: str) -> dict[str, object]:
+    """What is told of a step besides: ``left_s`` of the slowest party, and the ``loss`` known here."""
+    told = [one for one in seen.get("progress") or [] if one["step"] == step]
+    left = [int(one["left_s"]) for one in told if one.get("left_s") is not None]
+    losses = [float(one["loss"]) for one in told if one.get("loss") is not None]
+    return ({"left_s": max(left)} if left else {}) | ({"loss": float(f"{losses[0]:.6g}")} if losses else {})
 
 
 def fetch(node: NodeClient, job: str, out: Path | None) -> dict[str, Any]:

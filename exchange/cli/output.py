@@ -69,6 +69,10 @@ class Output:
 
         return Console(file=self._stderr, markup=False, highlight=False, emoji=False)
 
+    def text(self, key: str, **values: object) -> str:
+        """A message in the language of this call."""
+        return messages.text(self.language, key, **values)
+
     def note(self, key: str, **values: object) -> None:
         """Tell a person something that is not the result."""
         self._stderr.write(messages.text(self.language, key, **values) + "\n")

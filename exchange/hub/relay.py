@@ -118,8 +118,10 @@ class Relay:
         _require_digest(f"result of step {step} of {job}", found.sealed, released)
         return found.sealed
 
-    def tell_progress(self, caller: str, job: str, step: str, done: int, total: int) -> None:
-        """Note how far a party says it is with a step.
+    def tell_progress(
+        self, caller: str, job: str, step: str, done: int, total: int, left_s: int | None = None
+    ) -> None:
+        """Note how far a party says it is with a step, and how many seconds the rest will take.
 
         Raises:
             NotFound: no such job or step.
@@ -130,7 +132,7 @@ class Relay:
             raise Forbidden(f"expected a party of step {step} of {job}")
         if done > total:
             raise InvalidRequest("done", f"at most {total}", str(done))
-        self._store.progress.tell(job, step, caller, done, total)
+        self._store.progress.tell(job, step, caller, done, total, left_s)
 
     def describe(self, job: str) -> dict[str, Any]:
         """A job as the ledger has it, and the progress its parties tell.
@@ -144,6 +146,7 @@ class Relay:
                 "party": one.party,
                 "done": one.done,
                 "total": one.total,
+                "left_s": one.left_s,
                 "updated": format_time(one.updated),
             }
             for one in self._store.progress.of(job)

@@ -129,6 +129,7 @@ class StepContext:
         minimum_cohort: the largest minimum among the agreement and the step; no smaller group may leave.
         read: yields one column of this role's input, in source order, as record batches.
         channel: opens the channel to the party that plays a role of this step.
+        on_loss: tells people at this node the loss of training so far, where this role learns it.
         first_session: ``session`` of the first attempt at the step; empty where this is the first.
         checkpoints: where a component that ``resumes`` keeps what a later attempt goes on from.
         late_channel: the same, opened when it is first used; a party that cannot be reached breaks it then.
@@ -156,6 +157,7 @@ class StepContext:
     hand_over: HandOver
     rules: OutputRules = OutputRules.NONE
     late_channel: Callable[[str], Channel] = _no_channel
+    on_loss: Callable[[float], None] = lambda loss: None
     first_session: bytes = field(default=b"", repr=False)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
 

@@ -230,9 +230,9 @@ class HubClient:
         """
         return self._call("GET", _result_path(job, step, sender, recipient), limit=_PAPER_LIMIT)
 
-    def progress(self, job: str, step: str, done: int, total: int) -> None:
-        """Tell how far this member is with a step."""
-        told = {"step": step, "done": done, "total": total}
+    def progress(self, job: str, step: str, done: int, total: int, left_s: int | None = None) -> None:
+        """Tell how far this member is with a step, and how many seconds the rest will take."""
+        told = {"step": step, "done": done, "total": total, "left_s": left_s}
         self._call("POST", f"/v1/jobs/{_part(job)}/progress", content=json.dumps(told).encode())
 
     def job(self, job: str) -> dict[str, Any]:

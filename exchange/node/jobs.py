@@ -249,10 +249,15 @@ class Jobs:
         described["approvals"] = self._approvals.described(row, names)
         described["waiting_for"] = self._waiting_for(row, names)
         try:
-            described["progress"] = self._services.hub.job(job)["progress"]
+            described["progress"] = self._with_loss(job, self._services.hub.job(job)["progress"])
         except ExchangeError:
             described["progress"] = []
         return described
+
+    def _with_loss(self, job: str, told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What the parties tell of their steps, with the loss that this one has learned and tells nobody."""
+        me, loss = self._services.keys.did, self._services.runs.loss
+        return [one | ({"loss": loss(job, one["step"])} if one["party"] == me else {}) for one in told]
 
     def result(self, job: str) -> dict[str, bytes]:
         """The files of a completed job that this participant asked for.

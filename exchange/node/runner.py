@@ -37,6 +37,7 @@ from exchange.node.attempts import FIRST, Attempt, Attempts, is_interruption
 from exchange.node.checkpoints import Finished, pack, unpack
 from exchange.node.consented import Use
 from exchange.node.hand_overs import hand_over
+from exchange.node.pace import Pace
 from exchange.node.peers import PeerLinks, StepChannels
 from exchange.node.releases import ReleaseGate
 from exchange.node.services import NodeServices
@@ -78,6 +79,7 @@ class JobRun:
         self._me = services.keys.did
         self.step = ""
         self._told_at = 0.0
+        self._pace = Pace()
         self._signal = StopSignal()
         self._gate = ReleaseGate(services, spec, minimum_cohort)
         self._is_waiting = False
@@ -239,6 +241,7 @@ class JobRun:
                 released={name: self._released(name) for name in step.after if self._receives(name)},
                 rng=SystemRandomness(),
                 progress=lambda done, total: self._tell(step.id, done, total),
+                on_loss=lambda loss: self._services.runs.note_loss(self._spec.job, step.id, loss),
                 rules=self._gate.rules(step, role),
                 hand_over=hand_over(
                     self._services, self._spec, step, partial(self._read, step, role), self._signal
@@ -410,7 +413,8 @@ class JobRun:
         if done < total and now - self._told_at < _PROGRESS_EVERY_S:
             return
         self._told_at = now
+        left_s = self._pace.left_s(step_id, done, total, now)
         try:
-            self._services.hub.progress(self._spec.job, step_id, done, total)
+            self._services.hub.progress(self._spec.job, step_id, done, total, left_s)
         except ExchangeError as exc:
             _log.info("progress of %s not posted: %s", self._spec.job, exc.code)

@@ -109,6 +109,7 @@ class JobRuns:
         self._signals: dict[str, StopSignal] = {}
         self._stopped: dict[str, tuple[str, int]] = {}
         self._closed: str | None = None
+        self._losses: dict[str, tuple[str, float]] = {}
 
     @contextmanager
     def running(self, job: str, step: Callable[[], str]) -> Iterator[StopSignal]:
@@ -124,6 +125,7 @@ class JobRuns:
         finally:
             with self._changed:
                 del self._signals[job]
+                self._losses.pop(job, None)
                 if signal.told_at:
                     after_ms = int((time.monotonic() - signal.told_at) * 1000)
                     self._stopped[job] = step(), after_ms
@@ -135,6 +137,17 @@ class JobRuns:
             signal = self._signals.get(job)
         if signal is not None:
             signal.tell(reason)
+
+    def note_loss(self, job: str, step: str, loss: float) -> None:
+        """Note the last loss that this node learned of training under way; it stays at this node."""
+        with self._changed:
+            self._losses[job] = step, loss
+
+    def loss(self, job: str, step: str) -> float | None:
+        """The last loss of a step under way; None where this node has learned none."""
+        with self._changed:
+            under_way, loss = self._losses.get(job, ("", 0.0))
+        return loss if under_way == step else None
 
     def close(self, reason: str) -> None:
         """Ask all runs to stop, and each that begins later, because this node stops.

@@ -28,7 +28,7 @@ __all__ = ["Moment", "Schema", "StoreUnavailable", "keep", "open_engine", "trans
 
 Schema = Literal["hub", "node"]
 
-HEADS: Final[Mapping[Schema, str]] = {"hub": "hub_0001", "node": "node_0015"}
+HEADS: Final[Mapping[Schema, str]] = {"hub": "hub_0002", "node": "node_0015"}
 """The newest revision of each tree."""
 
 

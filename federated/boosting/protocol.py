@@ -80,6 +80,7 @@ def label_holder(
     least_rows: int = 1,
     progress: Progress = lambda done, total: None,
     checkpoints: Checkpoints | None = None,
+    on_loss: Callable[[float], None] = lambda loss: None,
 ) -> Ensemble:
     """Play the owner of the label, rank 0.
 
@@ -92,6 +93,7 @@ def label_holder(
         least_rows: with fewer rows this owner does not take part.
         progress: told after each tree.
         checkpoints: where each tree is kept before anything is sent of it, and the tree to begin at.
+        on_loss: told the mean loss after each tree.
 
     Returns:
         Its part of the ensemble.
@@ -126,6 +128,7 @@ def label_holder(
         grown.margins = grown.margins + added
         grown.trees.append(tree)
         grown.losses.append(objectives.loss(grown.margins, label, settings.objective))
+        on_loss(grown.losses[-1])
         progress(number, settings.trees)
     peers.confirm()
     return Ensemble(

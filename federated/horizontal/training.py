@@ -42,6 +42,7 @@ _SLACK: Final = 1.0 + 2.0**-20
 """Of a clipped norm, for rounding to fixed point."""
 
 Progress = Callable[[int, int], None]
+OnLoss = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def train(
     progress: Progress = lambda done, total: None,
     noise: Noise | None = None,
     checkpoints: Checkpoints | None = None,
+    on_loss: OnLoss = lambda loss: None,
 ) -> Trained:
     """Play an owner.
 
@@ -119,6 +121,7 @@ def train(
         progress: told after each round.
         noise: of the steps, where rows are private, and only there.
         checkpoints: where each round is kept before its words are entered, and the round to begin at.
+        on_loss: told the mean loss before each round, where rows are not private.
 
     Raises:
         ValueOutOfRange: own values, or an update, that are not finite or too large.
@@ -194,6 +197,7 @@ def train(
             losses_told, moved = np.split(stated, [figures - 1])
             _check_step(moved - model, settings)
             told += losses_told.tolist()
+            _show(losses_told, on_loss)
             model = moved
             if watch is not None:
                 watch.judge(model, done)
@@ -210,6 +214,7 @@ def aggregate(
     columns: Columns,
     progress: Progress = lambda done, total: None,
     checkpoints: Checkpoints | None = None,
+    on_loss: OnLoss = lambda loss: None,
 ) -> Trained:
     """Play the aggregator.
 
@@ -220,6 +225,7 @@ def aggregate(
         columns: as agreed.
         progress: told after each round.
         checkpoints: where each round is kept before it is told, and the round to begin at.
+        on_loss: told the mean loss before each round, where rows are not private.
 
     Raises:
         InvalidInput: too few rows, a column of one value, a label of one class, of all owners together.
@@ -255,6 +261,7 @@ def aggregate(
             model = model + step
             means = total / rows
             told += means.tolist()
+            _show(means, on_loss)
             state = np.concatenate([[rows], means, model])
             progress(done, settings.rounds)
         keep(settings.rounds + 1)
@@ -298,6 +305,11 @@ def _all_scales(
 def _first_model(settings: Settings, columns: int, terms: Terms) -> Floats:
     """The model before the first round, the same in all attempts."""
     return initial(settings, columns - 1, terms.seed or terms.session)
+
+
+def _show(losses_told: Floats, on_loss: OnLoss) -> None:
+    for loss in losses_told.tolist():
+        on_loss(loss)
 
 
 def _figures(settings: Settings) -> int:

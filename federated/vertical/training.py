@@ -74,6 +74,7 @@ def train(
     *,
     mean: float = 1.0,
     checkpoints: Checkpoints | None = None,
+    on_loss: Callable[[float], None] = lambda loss: None,
 ) -> Trained:
     """Fit a regression to the columns of all owners.
 
@@ -88,6 +89,7 @@ def train(
         mean: at rank 0, of a label that counts, before it was divided by it; for standard errors.
         checkpoints: where this party's shares are kept before each epoch, and the epoch to begin at. The rows
             come in the same order in every attempt.
+        on_loss: told the mean squared error of each epoch, where this party learns it.
 
     Raises:
         ValueOutOfRange: a value that is not finite or too large, before anything is sent of it; or, at the
@@ -139,7 +141,9 @@ def train(
             weights = rt.sub(weights, step)
         epochs += 1
         if losing:
-            losses.extend(_opened_loss(rt, layout, losing))
+            for opened in _opened_loss(rt, layout, losing):
+                losses.append(opened)
+                on_loss(opened)
         progress(epochs, settings.epochs)
         if settings.patience:
             loss = _held_out_loss(rt, layout, settings, x, y, weights)

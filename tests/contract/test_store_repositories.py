@@ -108,6 +108,7 @@ class TestMigrations:
             if column.nullable
         }
         assert nullable <= {
+            "hub_progress.left_s",
             "node_assets.sealed_location",
             "node_assets.sealed_options",
             "node_assets.source_table",
@@ -124,7 +125,7 @@ class TestTransactions:
             HubStore(engine, lambda: NOW).progress.all()
 
     def test_what_raises_leaves_nothing_behind(self, engine: Engine, hub: HubStore) -> None:
-        insert = text("INSERT INTO hub_progress VALUES ('j', 's', 'p', 1, 2, 'now')")
+        insert = text("INSERT INTO hub_progress VALUES ('j', 's', 'p', 1, 2, 'now', 3)")
 
         def broken_off() -> None:
             with transaction(engine) as connection:
@@ -161,12 +162,12 @@ class TestHub:
 
     def test_progress_is_the_last_word_of_each_party(self, hub: HubStore) -> None:
         hub.progress.tell("job-1", "psi", "a", 1, 10)
-        hub.progress.tell("job-1", "psi", "a", 5, 10)
+        hub.progress.tell("job-1", "psi", "a", 5, 10, 60)
         hub.progress.tell("job-1", "psi", "b", 2**40, 2**41)
         hub.progress.tell("job-2", "psi", "a", 0, 1)
-        assert [(p.party, p.done, p.total) for p in hub.progress.of("job-1")] == [
-            ("a", 5, 10),
-            ("b", 2**40, 2**41),
+        assert [(p.party, p.done, p.total, p.left_s) for p in hub.progress.of("job-1")] == [
+            ("a", 5, 10, 60),
+            ("b", 2**40, 2**41, None),
         ]
         assert len(hub.progress.all()) == 3
 
@@ -305,6 +306,33 @@ class TestJobs:
         node.jobs.keep_spec("job-1", b"second")
         assert node.jobs.spec("job-1") == b"first"
         assert node.jobs.spec("job-2") is None
+
+    def test_attempts_at_a_step_are_counted_until_none_is_allowed(self, node: NodeStore) -> None:
+        jobs = node.jobs
+        assert jobs.attempts("job-1", "train") == 0
+        jobs.begin("job-1", "train")
+        assert jobs.attempts("job-1", "train") == 1
+        jobs.begin_again("job-1", "train", 4)
+        assert (jobs.attempts("job-1", "train"), jobs.begin("job-1", "train")) == (4, False)
+        assert not jobs.is_closed("job-1", "train")
+        jobs.keep_state("job-1", "train", 1, b"first", oldest=0)
+        jobs.close("job-1", "train")
+        assert jobs.is_closed("job-1", "train")
+        assert not jobs.is_closed("job-1", "sums")
+        assert jobs.states("job-1", "train") == {}
+
+    def test_what_a_step_goes_on_from_is_kept_by_number(self, node: NodeStore) -> None:
+        jobs = node.jobs
+        for number in (1, 2, 3):
+            jobs.keep_state("job-1", "train", number, b"old", oldest=number - 1)
+        jobs.keep_state("job-1", "train", 3, b"new", oldest=2)
+        jobs.keep_state("job-2", "train", 9, b"other", oldest=8)
+        assert jobs.states("job-1", "train") == {2: b"old", 3: b"new"}
+        assert jobs.jobs_with_states() == ["job-1", "job-2"]
+        jobs.drop_states("job-1", "train", after=2)
+        assert jobs.states("job-1", "train") == {2: b"old"}
+        jobs.drop_states("job-1")
+        assert jobs.jobs_with_states() == ["job-2"]
 
     def test_the_first_checkpoint_of_a_step_stays(self, node: NodeStore) -> None:
         node.jobs.keep_checkpoint("job-1", "psi", b"first")

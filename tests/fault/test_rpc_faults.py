@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from exchange import tls
-from exchange.rpc.channel import Limits, Link, PartyListener, SessionKey, dial
+from exchange.rpc.channel import Limits, Link, PartyListener, SessionKey, attempt_name, dial
+from exchange.rpc.errors import PeerRefused
 from exchange.rpc.flow import WINDOW_BYTES
 from mpc.channel import Channel
-from mpc.errors import ChannelBroken
+from mpc.errors import ChannelBroken, UnexpectedMessage
 from mpc.testing import run_pair
 
 NOW = datetime.now(UTC)
@@ -235,6 +236,36 @@ time.sleep(60)
         with pytest.raises(ChannelBroken, match=r"no connection to|did not come back"):
             link.channel("psi", 0).receive("a")
         link.close()
+
+
+def test_a_restarted_caller_ends_the_wait_for_the_one_before(
+    listener: PartyListener, connect: Callable[..., tuple[Link, Link]]
+) -> None:
+    proxy = Proxy(listener.port, [])
+    _, accepted = connect(proxy.port)
+    proxy.stop()  # as when the caller's process is killed
+    while accepted.is_attached:
+        time.sleep(0.01)
+    with pytest.raises(PeerRefused, match="its stream already"):
+        dial(f"127.0.0.1:{listener.port}", A, B.did, B.tls_cert, SESSION, 5, limits=LIMITS)
+    with pytest.raises(ChannelBroken, match="was restarted"):
+        accepted.channel("psi", 1).receive("a")
+    accepted.close()
+    again = dial(f"127.0.0.1:{listener.port}", A, B.did, B.tls_cert, SESSION, 5, limits=LIMITS)
+    again.channel("psi", 0).send("a", b"from the start")
+    assert listener.accept(SESSION, A.did, 5).channel("psi", 1).receive("a") == b"from the start"
+    close_all((again, listener.accept(SESSION, A.did, 5)))
+
+
+def test_frames_of_another_attempt_end_this_one(connect: Callable[..., tuple[Link, Link]]) -> None:
+    dialled, accepted = links = connect()
+    dialled.channel(attempt_name("train", 2), 0).send("a", b"")
+    with pytest.raises(ChannelBroken, match="another attempt"):
+        accepted.channel(attempt_name("train", 1), 1).receive("a")
+    with pytest.raises(UnexpectedMessage, match="of step train#2"):
+        accepted.channel("match", 1).receive("a")
+    assert accepted.channel(attempt_name("train", 2), 1).receive("a") == b""
+    close_all(links)
 
 
 def test_fifty_megabytes_stream_with_bounded_memory(connect: Callable[..., tuple[Link, Link]]) -> None:

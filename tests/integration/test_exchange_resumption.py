@@ -225,6 +225,9 @@ def test_training_goes_on_after_a_stop_at_the_round_that_was_cut_off(
     watching = Watching(monkeypatch)
     job = submit(running, agreements)
     await_cut(running, watching, job)
+    (own,) = [one for one in running.client("north").job(job)["progress"] if "loss" in one]
+    assert (own["party"], own["step"], own["total"]) == (running.did("north"), "train", ROUNDS)
+    assert 0 < own["loss"] < 1
     stop(running, name)
     watching.go_on.set()
     start(running, name)

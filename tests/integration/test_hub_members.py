@@ -289,10 +289,10 @@ class TestPapers:
         assert lender.get_spec(job) == SPEC
 
     def test_progress_is_shown_with_the_job(self, job: str, analyst: HubClient, lender: HubClient) -> None:
-        lender.progress(job, "psi", 3, 10)
+        lender.progress(job, "psi", 3, 10, 7)
         shown = analyst.job(job)
         assert shown["state"] == "SUBMITTED"
-        assert [(told["step"], told["done"], told["total"]) for told in shown["progress"]] == [("psi", 3, 10)]
+        assert [(told["step"], told["done"], told["left_s"]) for told in shown["progress"]] == [("psi", 3, 7)]
 
     def test_the_catalog_is_dcat_and_searched(self, founded: Founded, hub: Hub, analyst: HubClient) -> None:
         asset = {

@@ -27,6 +27,7 @@ class ProgressBody:
     step: Annotated[str, Rule("id of the step", minimum=1, maximum=80)]
     done: Annotated[int, Rule("parts done", minimum=0, maximum=_MOST)]
     total: Annotated[int, Rule("parts in all", minimum=1, maximum=_MOST)]
+    left_s: Annotated[int | None, Rule("seconds that the rest will take", minimum=0, maximum=_MOST)] = None
 
 
 def jobs_blueprint(services: HubServices, access: Access) -> Blueprint:
@@ -62,7 +63,7 @@ def jobs_blueprint(services: HubServices, access: Access) -> Blueprint:
     )
     def progress(job: str) -> tuple[str, int]:
         told = body(ProgressBody)
-        relay.tell_progress(access.caller(), job, told.step, told.done, told.total)
+        relay.tell_progress(access.caller(), job, told.step, told.done, told.total, told.left_s)
         return "", 204
 
     @bp.get("/<job>")

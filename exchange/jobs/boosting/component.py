@@ -93,6 +93,7 @@ def _run(context: StepContext) -> Outcome:
                 least_rows=least,
                 progress=context.progress,
                 checkpoints=context.checkpoints,
+                on_loss=context.on_loss,
             )
     structure = None
     facts: dict[str, object] = {"rows": len(rows), "trees": settings.trees}

@@ -139,7 +139,9 @@ def _run(context: StepContext) -> Outcome:
     needed = max(minimum_of(context), ROWS_PER_PARAMETER * settings.parameters(len(names) - 1))
     shape, others = Columns(names, needed), others_of(context)
     if context.role == AGGREGATOR:
-        trained = horizontal.aggregate(others, terms, settings, shape, context.progress, context.checkpoints)
+        trained = horizontal.aggregate(
+            others, terms, settings, shape, context.progress, context.checkpoints, context.on_loss
+        )
     else:
         own, privacy = own_rows(context, names), RowPrivacy.of(step)
         if privacy is not None:
@@ -158,6 +160,7 @@ def _run(context: StepContext) -> Outcome:
             context.progress,
             None if privacy is None else privacy.draw,
             context.checkpoints,
+            context.on_loss,
         )
     model = JointModel.of(settings, trained, names, roles)
     shown = model if _is_shown(step) else model.without_parameters()

@@ -122,6 +122,7 @@ def _run(context: StepContext) -> Outcome:
             context.progress,
             mean=mean,
             checkpoints=context.checkpoints,
+            on_loss=context.on_loss,
         )
         local, shares = b"", np.zeros(0, dtype=np.uint64)
         if _is_split(step):

@@ -50,3 +50,4 @@ class ProgressRow(HubBase):
     done: Mapped[int] = mapped_column(BigInteger)
     total: Mapped[int] = mapped_column(BigInteger)
     updated: Mapped[datetime] = mapped_column(Moment)
+    left_s: Mapped[int | None] = mapped_column(BigInteger)

@@ -59,6 +59,7 @@ class Progress:
     done: int
     total: int
     updated: datetime
+    left_s: int | None
 
 
 class SpecRepository:
@@ -128,9 +129,9 @@ class ProgressRepository:
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine, self._clock = engine, clock
 
-    def tell(self, job: str, step: str, party: str, done: int, total: int) -> None:
+    def tell(self, job: str, step: str, party: str, done: int, total: int, left_s: int | None = None) -> None:
         """Keep what a party says, in place of what it said before."""
-        values = {"job": job, "step": step, "party": party, "done": done, "total": total}
+        values = {"job": job, "step": step, "party": party, "done": done, "total": total, "left_s": left_s}
         with transaction(self._engine) as connection:
             keep(connection, _PROGRESS, {**values, "updated": self._clock()}, replace=True)
 

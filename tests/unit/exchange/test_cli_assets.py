@@ -11,7 +11,7 @@ from exchange.cli.assets import column, expiry
 from exchange.cli.clauses import controlled
 from exchange.cli.consortium import data_directories
 from exchange.cli.genesis import merge
-from exchange.cli.jobs import position, read_spec
+from exchange.cli.jobs import outlook, position, read_spec
 from exchange.cli.questions import choose_agreement
 from exchange.cli.sources import source_of
 from exchange.errors import InvalidRequest, NotFound
@@ -140,6 +140,17 @@ def test_progress_is_that_of_the_step_under_way() -> None:
     assert position({"progress": steps}) == (1, 4, "statistics")
     assert position({"progress": steps[:1]}) == (5, 5, "match")
     assert position({"progress": []}) == (0, 1, "")
+
+
+def test_what_is_expected_of_a_step_is_that_of_its_slowest_party_and_the_loss_known_here() -> None:
+    told = [
+        {"step": "train", "done": 3, "total": 9, "left_s": 12, "loss": 0.693147180559},
+        {"step": "train", "done": 2, "total": 9, "left_s": 20},
+        {"step": "match", "done": 5, "total": 5, "left_s": 90},
+        {"step": "read", "done": 0, "total": 1, "left_s": None},
+    ]
+    assert outlook({"progress": told}, "train") == {"left_s": 20, "loss": 0.693147}
+    assert outlook({"progress": told}, "read") == {}
 
 
 def draft(*kids: str, **changed: object) -> bytes:

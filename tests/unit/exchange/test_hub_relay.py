@@ -255,7 +255,7 @@ class TestResults:
 
 class TestProgress:
     def test_it_is_shown_with_the_job(self, stage: Stage, relay: Relay) -> None:
-        relay.tell_progress(stage.did("lender"), JOB, "psi", 3, 10)
+        relay.tell_progress(stage.did("lender"), JOB, "psi", 3, 10, 60)
         shown = relay.describe(JOB)
         assert shown["state"] == "SUBMITTED"
         assert shown["progress"] == [
@@ -264,6 +264,7 @@ class TestProgress:
                 "party": stage.did("lender"),
                 "done": 3,
                 "total": 10,
+                "left_s": 60,
                 "updated": "2026-11-23T10:00:00Z",
             }
         ]

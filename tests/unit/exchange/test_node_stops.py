@@ -90,3 +90,14 @@ def test_a_node_that_stops_tells_the_runs_it_has_and_those_that_still_begin() ->
         with runs.running("second", lambda: "") as second, pytest.raises(JobStopped, match="this node stops"):
             second.check()
     assert runs.jobs == ()
+
+
+def test_a_loss_is_that_of_the_step_under_way_and_goes_with_the_run() -> None:
+    runs = JobRuns()
+    with runs.running("job-1", lambda: ""):
+        runs.note_loss("job-1", "train", 0.5)
+        runs.note_loss("job-1", "train", 0.25)
+        assert runs.loss("job-1", "train") == 0.25
+        assert runs.loss("job-1", "match") is None
+        assert runs.loss("job-2", "train") is None
+    assert runs.loss("job-1", "train") is None
