@@ -33,7 +33,7 @@ _Rows = NDArray[np.bool_]
 def fit(stage: Stage) -> tuple[object, object]:
     """The analyst learns how the loss fell with each tree."""
     answer = _trained(stage, ANALYST, {"loss": "recipients"}, "report/result")
-    return [float(loss) for _, loss in answer["rows"]], _plain()[0]
+    return [float(row[1]) for row in answer["rows"]], _plain()[0]
 
 
 def own_part(stage: Stage) -> tuple[object, object]:

@@ -37,6 +37,7 @@ class Growth:
         counts: cuts of every column of all owners, in the order of the sums.
         numbers: the gradients and hessians that were encrypted.
         g, h: the same before they were rounded, for the leaves.
+        held_out: rows after those, which follow the tree and shape nothing of it.
     """
 
     settings: Settings
@@ -44,30 +45,33 @@ class Growth:
     numbers: Quantised
     g: Floats
     h: Floats
+    held_out: int = 0
     place: Integers = field(init=False)
     _splits: dict[int, Split] = field(init=False, default_factory=dict)
     _known: dict[int, Histogram] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.place = np.full(len(self.g), ROOT, dtype=np.int64)
+        self.place = np.full(len(self.g) + self.held_out, ROOT, dtype=np.int64)
 
     def grow(self, ask_sums: AskSums, ask_sides: AskSides) -> tuple[Tree, Floats]:
         """Grow the tree level by level.
 
         Returns:
-            The tree, and float64[rows], what it adds to each margin.
+            The tree, and float64[rows + held out], what it adds to each margin.
         """
         level = [ROOT]
         for _ in range(self.settings.depth):
-            level = self._split_level(level, ask_sums, ask_sides)
-            if not level:
+            children = self._split_level(level, ask_sums, ask_sides)
+            if children is None:
                 break
+            level = children
         return self._closed()
 
-    def _split_level(self, level: Sequence[int], ask_sums: AskSums, ask_sides: AskSides) -> list[int]:
+    def _split_level(self, level: Sequence[int], ask_sums: AskSums, ask_sides: AskSides) -> list[int] | None:
+        """Split nodes: their children, or None where nothing was asked: the tree ends, and all know."""
         candidates = {node for node in level if self._may_split(node)}
         asked = sorted(node for node in candidates if node % 2 == 0 or node - 1 not in candidates)
-        answers = ask_sums([self.place == node for node in asked])
+        answers = ask_sums([self._rows(node) for node in asked])
         found = {node: self._histogram(node, *sums) for node, sums in zip(asked, answers, strict=True)}
         for node in candidates - set(asked):
             found[node] = self._known[node // 2].minus(found[node - 1])
@@ -75,7 +79,7 @@ class Growth:
         best = {node: best_split(one, self.counts, self.settings) for node, one in sorted(found.items())}
         chosen = {node: one for node, one in best.items() if one is not None}
         if not asked:
-            return []
+            return None
         children = []
         for node, (split, goes_left) in ask_sides(chosen).items():
             self._splits[node] = split
@@ -84,12 +88,17 @@ class Growth:
             children += [2 * node, 2 * node + 1]
         return sorted(children)
 
+    def _rows(self, node: int) -> NDArray[np.bool_]:
+        """The rows of a node that it is grown on."""
+        rows: NDArray[np.bool_] = self.place[: len(self.g)] == node
+        return rows
+
     def _may_split(self, node: int) -> bool:
-        rows = self.place == node
+        rows = self._rows(node)
         return int(rows.sum()) > 1 and float(self.h[rows].sum()) >= 2 * self.settings.min_child_weight
 
     def _histogram(self, node: int, g: Integers, h: Integers) -> Histogram:
-        rows, numbers = self.place == node, self.numbers
+        rows, numbers = self._rows(node), self.numbers
         return Histogram(
             g / numbers.g_scale,
             h / numbers.h_scale,
@@ -99,10 +108,8 @@ class Growth:
 
     def _closed(self) -> tuple[Tree, Floats]:
         nodes, leaf = np.unique(self.place, return_inverse=True)
-        weights = [
-            weight_of(g, h, self.settings)
-            for g, h in zip(np.bincount(leaf, self.g), np.bincount(leaf, self.h), strict=True)
-        ]
+        sums = [np.bincount(leaf[: len(one)], one, len(nodes)) for one in (self.g, self.h)]
+        weights = [weight_of(g, h, self.settings) for g, h in zip(*sums, strict=True)]
         leaves = dict(zip(nodes.tolist(), weights, strict=True))
         return Tree(self._splits, leaves), np.array(weights)[leaf]
 

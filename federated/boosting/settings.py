@@ -29,9 +29,11 @@ SPEC: Final = ProtocolSpec(
             "the label holder, of every other owner: how many columns it has and into how many bins each "
             "falls; for every node examined, the sums of gradients and of hessians in each bin, under the "
             "numbers of column and bin, which of a node of few rows tell each row's bins; for every split on "
-            "its columns, on which side each aligned row is, also of rows that are not in the node",
+            "its columns, on which side each aligned row is, also of rows held out or not in the node",
             "every other owner: how many nodes of each level of each tree were examined, and its own splits "
-            "by tree and level; not which rows a node holds, no gradient and nothing else of the label",
+            "by tree and level; where there is a patience, after which tree growth ended and after which the "
+            "loss on the rows held out was lowest; not which rows a node holds, no gradient and nothing else "
+            "of the label",
         ),
     },
     cost="2 rounds a level; for a level with m nodes examined (1, 1, 2, 4, .. at most) n / B ciphertexts of "
@@ -65,6 +67,8 @@ class Settings:
         gamma: least gain of a split.
         min_child_weight: least sum of hessians at either side of a split.
         bins: most bins of a column.
+        patience: growth ends after so many trees in a row that do not lower the loss on the rows held out,
+            and the trees up to that of the lowest are kept; 0: never.
     """
 
     objective: Objective = Objective.LOGISTIC
@@ -75,6 +79,7 @@ class Settings:
     gamma: float = 0.0
     min_child_weight: float = 1.0
     bins: int = 32
+    patience: int = 0
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -85,6 +90,7 @@ class Settings:
             ("gamma", self.gamma, 0, 1e6),
             ("min_child_weight", self.min_child_weight, 0, 1e6),
             ("bins", self.bins, 2, MAX_BINS),
+            ("patience", self.patience, 0, MAX_TREES),
         ):
             if not low <= value <= high:
                 raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
@@ -100,16 +106,23 @@ class Sizes:
     """The public sizes of a run.
 
     Attributes:
-        rows: aligned rows.
+        rows: aligned rows that trees are grown on.
         cuts: for each owner but the label holder, by rank from 1, how many cuts each of its columns has.
+        held_out: aligned rows that are not, for which trees are followed none the less.
     """
 
     rows: int
     cuts: tuple[tuple[int, ...], ...]
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.cuts) < MAX_OWNERS:
             raise InvalidInput(f"expected 2 to {MAX_OWNERS} owners, got {len(self.cuts) + 1}")
+
+    @property
+    def aligned(self) -> int:
+        """All rows."""
+        return self.rows + self.held_out
 
     def blocks(self, nodes: int) -> Blocks:
         """The layout of ciphertexts where so many nodes are examined, the same for all owners."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
 from federated.boosting import OwnSplit, Split, Tree
@@ -22,7 +23,7 @@ from policies.plans import Plan
 
 __all__ = ["COMPONENT", "Structure", "TreesPart", "text"]
 
-FORMAT = 1
+FORMAT = 2
 _DIGITS = 12
 _Floats = NDArray[np.float64]
 
@@ -39,14 +40,16 @@ class Structure(Unprintable):
     Attributes:
         base: the margin before the first tree.
         trees: inner nodes and leaves.
-        scores: float64[rows], of the aligned rows trained on.
-        losses: mean loss after each tree.
+        scores: float64[rows], of all aligned rows, in their common order.
+        losses: mean loss on the rows trained on after each tree that was grown, those dropped too.
+        held_out_losses: that on the rows held out; none where none is.
     """
 
     base: float
     trees: tuple[Tree, ...]
     scores: _Floats
     losses: tuple[float, ...]
+    held_out_losses: tuple[float, ...]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -56,19 +59,21 @@ class TreesPart(Unprintable):
     Attributes:
         columns: its columns, by number.
         own: its own splits, by record.
+        held_out: which of the aligned rows were not trained on.
         structure: at the label holder; None elsewhere.
     """
 
     columns: tuple[str, ...]
     own: tuple[OwnSplit, ...]
+    held_out: HeldOut
     structure: Structure | None = None
 
     def encode(self) -> bytes:
         """Encode, for the node's own sealed store."""
-        names = np.frombuffer(canonical.encode(list(self.columns)), dtype=np.uint8)
+        names = canonical.encode({"columns": list(self.columns), **vars(self.held_out)})
         parts = [
             wire.encode_uint64(FORMAT),
-            wire.encode_array(names),
+            wire.encode_array(np.frombuffer(names, dtype=np.uint8)),
             _integers([one.column for one in self.own]),
             _floats([one.threshold for one in self.own]),
             wire.encode_uint64(self.structure is not None),
@@ -94,7 +99,9 @@ class TreesPart(Unprintable):
                 _integers([tree for tree, _, _ in leaves]),
                 _integers([node for _, node, _ in leaves]),
                 _floats([weight for _, _, weight in leaves]),
-                _floats([known.base, *known.losses]),
+                _floats([known.base]),
+                _floats(known.losses),
+                _floats(known.held_out_losses),
                 _floats(known.scores),
             ]
         return b"".join(parts)
@@ -106,6 +113,7 @@ class TreesPart(Unprintable):
         if (version := reader.uint64("format")) != FORMAT:
             raise JobFailed(f"part of trees: expected format {FORMAT}, got {version}")
         names: Any = canonical.decode(reader.array("columns", "u1", (None,)).tobytes())
+        held_out = HeldOut(names["seed"], names["percent"])
         columns, thresholds = _read(reader, "columns"), _read_floats(reader, "thresholds")
         own = tuple(OwnSplit(*one) for one in zip(columns, thresholds.tolist(), strict=True))
         structure = None
@@ -119,10 +127,13 @@ class TreesPart(Unprintable):
             numbers = [_read(reader, "leaves") for _ in range(2)]
             for tree, node, weight in zip(*numbers, _read_floats(reader, "weights").tolist(), strict=True):
                 trees[tree].leaves[node] = weight
-            base, *losses = _read_floats(reader, "losses").tolist()
-            structure = Structure(base, tuple(trees), _read_floats(reader, "scores"), tuple(losses))
+            (base,), losses, held_out_losses = (
+                _read_floats(reader, field).tolist() for field in ("base", "losses", "held_out_losses")
+            )
+            scores = _read_floats(reader, "scores")
+            structure = Structure(base, tuple(trees), scores, tuple(losses), tuple(held_out_losses))
         reader.finish()
-        return cls(tuple(names), own, structure)
+        return cls(tuple(names["columns"]), own, held_out, structure)
 
     def table(self) -> ResultTable:
         """What the owner reads: its splits, or the structure with its own splits filled in."""
@@ -136,10 +147,18 @@ class TreesPart(Unprintable):
         facts |= {
             "base": text(self.structure.base),
             "losses": [text(loss) for loss in self.structure.losses],
+            "held_out_losses": [text(loss) for loss in self.structure.held_out_losses],
             "rows": len(self.structure.scores),
         }
         header = ("tree", "node", "owner", "record", "column", "threshold", "gain", "weight")
         return ResultTable(header, tuple(self._nodes(self.structure)), facts)
+
+    def scores(self, structure: Structure) -> ResultTable:
+        """A score for each aligned row, in the common order, and whether it was trained on."""
+        part = np.full(len(structure.scores), "train")
+        part[self.held_out.test(len(part))] = "test"
+        lines = zip(map(text, structure.scores.tolist()), part.tolist(), strict=True)
+        return ResultTable(("row", "score", "part"), tuple((row, *line) for row, line in enumerate(lines)))
 
     def _nodes(self, structure: Structure) -> Iterator[tuple[Cell, ...]]:
         for number, tree in enumerate(structure.trees):
@@ -161,7 +180,7 @@ def _integers(values: list[int]) -> bytes:
     return wire.encode_array(np.array(values, dtype=np.int64))
 
 
-def _floats(values: list[float] | _Floats) -> bytes:
+def _floats(values: Sequence[float] | _Floats) -> bytes:
     return wire.encode_array(np.array(values, dtype=np.float64).view(np.uint64))
 
 
@@ -177,8 +196,7 @@ def _run(context: StepContext) -> Outcome:
     part = TreesPart.decode(context.earlier[context.step.after[0]])
     files = part.table().files()
     if part.structure is not None:
-        scores = [(row, text(score)) for row, score in enumerate(part.structure.scores.tolist())]
-        files["scores.csv"] = ResultTable(("row", "score"), tuple(scores)).files()["table.csv"]
+        files["scores.csv"] = part.scores(part.structure).files()["table.csv"]
     return Outcome(local=b"", files=files)
 
 

@@ -168,13 +168,57 @@ def test_losses_stay_at_the_label_holder_unless_asked_for() -> None:
     step = checked({})
     outcomes = run_mesh(play(step))
     assert outcomes[0][0].release == outcomes[1][0].release
-    assert opened(step, outcomes).facts == {"rows": ROWS, "trees": 2}
+    assert opened(step, outcomes).facts == {"rows": ROWS, "held_out": 0, "trees": 2}
     assert len(read_part(outcomes[0][0].local)[0]["facts"]["losses"]) == 2
+
+
+def test_growth_ends_early_on_the_rows_held_out_and_all_owners_keep_the_same_trees() -> None:
+    step = checked(
+        {
+            "loss": "recipients",
+            "trees": 30,
+            "rate_micro": 10**6,
+            "test_percent": 25,
+            "patience": 1,
+            "min_cohort": 5,
+        }
+    )
+    outcomes = run_mesh(play(step))
+    (first, _, _), (second, _, _) = outcomes
+    table = opened(step, outcomes)
+    facts = table.facts
+    assert (facts["rows"], facts["held_out"]) == (300, 100)
+    assert (first.cohort, first.figures, first.groups.sum()) == (100, 2, 100)
+    held_out = [float(row[2]) for row in table.rows]
+    assert facts["trees"] == 1 + int(np.argmin(held_out)) == len(held_out) - 1 < 29
+    assert {"auc", "held_out_auc"} <= facts.keys()
+
+    holder, files = read_part(first.local)
+    assert {row[0] for row in holder["rows"]} == set(range(facts["trees"]))
+    told = [row[3] for row in holder["rows"] if row[2] == "owner-2"]
+    assert sorted(told) == list(range(len(read_part(second.local)[0]["rows"])))
+    lines = [line.split(",") for line in files["scores.csv"].decode().splitlines()[1:]]
+    scores, is_test = (
+        np.array([float(line[1]) for line in lines]),
+        np.array([line[2] == "test" for line in lines]),
+    )
+    assert is_test.sum() == 100
+    assert np.array_equal(np.sort(first.rows[300:]), np.nonzero(is_test)[0])
+    assert auc(scores[is_test], FIRST["default"][is_test]) == pytest.approx(
+        float(facts["held_out_auc"]), abs=1e-9
+    )
+
+
+def test_the_area_under_the_curve_stays_hidden_where_a_label_has_few_rows() -> None:
+    step = checked({"loss": "recipients", "test_percent": 25, "min_cohort": 99})
+    facts = opened(step, run_mesh(play(step))).facts
+    assert "auc" in facts
+    assert "held_out_auc" not in facts
 
 
 def test_a_part_of_another_form_is_refused() -> None:
     (first, *_), _ = run_mesh(play(checked({"trees": 1, "depth": 1})))
-    for bad in (first.local[:-1], first.local + b"\0", b"\2" + bytes(7)):
+    for bad in (first.local[:-1], first.local + b"\0", b"\1" + bytes(7)):
         with pytest.raises((MalformedMessage, JobFailed)):
             TreesPart.decode(bad)
     assert repr(TreesPart.decode(first.local)) == "<TreesPart: not shown>"
@@ -183,7 +227,7 @@ def test_a_part_of_another_form_is_refused() -> None:
 def test_releases_of_different_runs_or_of_some_owners_are_refused() -> None:
     step = checked({})
     assert COMPONENT.open_result is not None
-    one, other = (canonical.encode({"rows": rows, "trees": 2}) for rows in (5, 6))
+    one, other = (canonical.encode({"rows": rows, "held_out": 0, "trees": 2}) for rows in (5, 6))
     with pytest.raises(JobFailed, match="different runs"):
         COMPONENT.open_result(step, {"owner-1": one, "owner-2": other})
     with pytest.raises(JobFailed, match="2 owners"):
@@ -231,6 +275,9 @@ def test_misaligned_and_too_few_rows_and_constant_columns_end_the_step() -> None
         ({"rate_micro": 10}, None, "params.rate_micro"),
         ({"loss": "owners"}, None, "params.loss"),
         ({"batch": 4}, None, "params.batch"),
+        ({"patience": 3}, None, "params.patience"),
+        ({"patience": -1, "test_percent": 20}, None, "params.patience"),
+        ({"test_percent": 60}, None, "params.test_percent"),
     ],
 )
 def test_a_step_that_does_not_fit_is_refused_by_name(params: Any, columns: Any, at: str) -> None:
@@ -269,7 +316,7 @@ def test_the_plan_shows_sides_to_the_label_holder_and_the_label_to_nobody_but_in
 
 
 def test_the_estimate_bounds_what_is_sent_and_received() -> None:
-    step = checked({})
+    step = checked({"test_percent": 20, "patience": 2})
     assert COMPONENT.estimate is not None
     expected = COMPONENT.estimate(step, {"owner-1": ROWS, "owner-2": ROWS})
     for role, (_, sent, rounds) in zip(COMPONENT.ranks(step), run_mesh(play(step)), strict=True):

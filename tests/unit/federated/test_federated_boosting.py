@@ -24,7 +24,9 @@ from federated.boosting import (
     costs,
     fixed_point,
     messages,
+    objectives,
 )
+from federated.boosting.stopping import kept_of
 from federated.boosting.trees import ROOT, Histogram, best_split
 from mpc.errors import (
     CohortTooSmall,
@@ -58,8 +60,9 @@ TWO = ((0, 1), (2, 3, 4))
 THREE = ((0,), (1, 3), (2, 4))
 
 
-def binned(columns: Sequence[int], bins: int = SETTINGS.bins, rows: int = ROWS) -> Binned:
-    return bin_columns([COLUMNS[one][:rows] for one in columns], [f"c{one}" for one in columns], bins)
+def binned(columns: Sequence[int], bins: int = SETTINGS.bins, rows: int = ROWS, held_out: int = 0) -> Binned:
+    names = [f"c{one}" for one in columns]
+    return bin_columns([COLUMNS[one][:rows] for one in columns], names, bins, held_out=held_out)
 
 
 def parties(
@@ -69,36 +72,43 @@ def parties(
     rows: Sequence[int] = (ROWS, ROWS, ROWS),
     least: Sequence[int] = (1, 1, 1),
     other: Sequence[Settings] = (),
+    held_out: Sequence[int] = (0, 0, 0),
 ) -> list[Callable[[Mesh], Any]]:
     def play(mesh: Mesh) -> Any:
         rank = mesh.rank
-        own = binned(owned[rank], settings.bins, rows[rank])
+        own, tested = binned(owned[rank], settings.bins, rows[rank], held_out[rank]), held_out[rank]
         rng = DeterministicRandomness(bytes([rank]) * 16)
         with mesh_run(mesh, SPEC) as peers:
             if rank == 0:
-                return boosting.label_holder(peers, settings, own, label, rng, least_rows=least[0])
+                return boosting.label_holder(
+                    peers, settings, own, label, rng, held_out=tested, least_rows=least[0]
+                )
             agreed = other[rank] if other else settings
-            return boosting.feature_owner(peers, agreed, own, rng, least_rows=least[rank])
+            return boosting.feature_owner(peers, agreed, own, rng, held_out=tested, least_rows=least[rank])
 
     return [play] * len(owned)
 
 
-def pooled(settings: Settings, label: Floats) -> tuple[list[dict[int, float]], Floats]:
+def pooled(settings: Settings, label: Floats, held_out: int = 0) -> tuple[list[dict[int, float]], Floats]:
     """The same trees from the columns in one place, node by node: leaf weights by node, and margins."""
     is_logistic = settings.objective is Objective.LOGISTIC
-    mean = label.mean()
+    trained = np.arange(ROWS) < ROWS - held_out
+    mean = label[trained].mean()
     margins = np.full(ROWS, np.log(mean / (1 - mean)) if is_logistic else mean)
-    everything = binned(range(5), settings.bins)
+    everything = binned(range(5), settings.bins, held_out=held_out)
     trees = []
+    losses: list[float] = []
+    after: list[Floats] = []
     for _ in range(settings.trees):
         predicted = 1 / (1 + np.exp(-margins)) if is_logistic else margins
         g, h = predicted - label, predicted * (1 - predicted) if is_logistic else np.ones(ROWS)
+        g, h = g * trained, h * trained
         leaves: dict[int, float] = {}
         added = np.zeros(ROWS)
         open_nodes = [(ROOT, np.ones(ROWS, dtype=bool))]
         while open_nodes:
             node, rows = open_nodes.pop()
-            best, goes_left = 1e-6, None
+            best, goes_left = max(1e-6, settings.gamma), None
             if node < 2**settings.depth:
                 for codes, cuts in zip(everything.codes, everything.cuts, strict=True):
                     for cut in range(len(cuts)):
@@ -118,11 +128,17 @@ def pooled(settings: Settings, label: Floats) -> tuple[list[dict[int, float]], F
                 open_nodes += [(2 * node, goes_left), (2 * node + 1, rows & ~goes_left)]
         trees.append(leaves)
         margins = margins + added
-    return trees, margins
+        after.append(margins)
+        if settings.patience:
+            losses.append(objectives.loss(margins[~trained], label[~trained], settings.objective))
+            if len(losses) - int(np.argmin(losses)) > settings.patience:
+                break
+    kept = int(np.argmin(losses)) + 1 if settings.patience else len(trees)
+    return trees[:kept], after[kept - 1]
 
 
-def check_trees(holder: Ensemble, settings: Settings, label: Floats) -> None:
-    trees, margins = pooled(settings, label)
+def check_trees(holder: Ensemble, settings: Settings, label: Floats, held_out: int = 0) -> None:
+    trees, margins = pooled(settings, label, held_out)
     for tree, expected in zip(holder.trees, trees, strict=True):
         assert tree.leaves.keys() == expected.keys()
         for node, weight in expected.items():
@@ -178,6 +194,69 @@ def test_nodes_that_do_not_fit_side_by_side_take_turns(monkeypatch: pytest.Monke
     )
 
 
+def test_growth_ends_when_the_rows_held_out_say_so_and_later_trees_are_dropped() -> None:
+    settings = replace(SETTINGS, trees=20, rate=1.0, bins=8, min_child_weight=4.0, patience=2)
+    meshes = mesh_of(3)
+    holder, *others = run_mesh(parties(THREE, settings, held_out=(150, 150, 150)), meshes)
+    kept, grown = len(holder.trees), len(holder.losses)
+    assert grown == kept + 2 < 20
+    assert holder.held_out_losses[kept - 1] == min(holder.held_out_losses)
+    assert [one.trees for one in others] == [kept, kept]
+    check_trees(holder, settings, LABEL, 150)
+    np.testing.assert_allclose(replayed(holder, others, THREE), holder.margins, atol=1e-12)
+    used = [one for tree in holder.trees for one in tree.splits.values()]
+    records = [len(part.own) for part in (holder, *others)]
+    assert [sum(one.owner == rank for one in used) for rank in range(3)] == records
+    sent = costs.sent(holder.sizes, [len(one) for one in THREE[1:]], holder.asked, holder.won, grown)
+    for rank, mesh in enumerate(meshes):
+        stats = [channel.stats for channel in mesh.channels.values()]
+        assert sum(one.bytes_sent for one in stats) == sent[rank]
+        assert sum(one.rounds for one in stats) == costs.rounds(rank, 3, holder.asked, grown)
+
+
+def test_rows_held_out_without_a_patience_are_scored_and_shape_no_tree() -> None:
+    settings = replace(SETTINGS, trees=1)
+    changed = np.concatenate([LABEL[:-100], 1 - LABEL[-100:]])
+    ends = [run_mesh(parties(TWO, settings, label, held_out=(100,) * 3)) for label in (LABEL, changed)]
+    for (holder, other), label in zip(ends, (LABEL, changed), strict=True):
+        check_trees(holder, settings, label, 100)
+        assert (len(holder.held_out_losses), other.trees) == (1, 1)
+    assert ends[0][0].trees[0].leaves == pytest.approx(ends[1][0].trees[0].leaves, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("grown", "kept", "words"),
+    [
+        (2, 1, "expected 0 after 2 trees, got 1"),
+        (3, 2, "expected 0 or 1 after 3 trees, got 2"),
+        (5, 0, "expected 3 to 5 after the last tree, got 0"),
+        (5, 2, "expected 3 to 5 after the last tree, got 2"),
+        (5, 6, "expected 3 to 5 after the last tree, got 6"),
+    ],
+)
+def test_an_end_of_growth_too_early_or_too_late_is_refused(grown: int, kept: int, words: str) -> None:
+    settings = replace(SETTINGS, trees=5, patience=2)
+    with pytest.raises(MalformedMessage, match=words):
+        messages.decode_kept(messages.encode_kept(kept), grown, settings)
+
+
+def test_a_peer_that_ends_growth_after_one_tree_ends_the_run() -> None:
+    settings = replace(ONE_SPLIT, trees=4, patience=2)
+
+    def tap(sender: int, receiver: int, label: str, payload: bytes) -> bytes | None:
+        return messages.encode_kept(1) if label.endswith("/kept") else None
+
+    ended = mesh_outcomes(parties(TWO, settings, held_out=(90,) * 3), mesh_of(2, tap=tap, timeout_s=4))
+    assert isinstance(ended[1], MalformedMessage)
+    assert isinstance(ended[0], MpcError)
+
+
+def test_the_first_of_equal_losses_counts_and_the_last_tree_ends_growth() -> None:
+    settings = replace(SETTINGS, trees=6, patience=2)
+    assert [kept_of([0.5, 0.4, 0.4, 0.41][:seen], settings) for seen in range(1, 5)] == [0, 0, 0, 2]
+    assert kept_of([0.6, 0.5, 0.4, 0.3, 0.2, 0.25], settings) == 5
+
+
 def test_squared_error_grows_the_trees_of_pooled_columns() -> None:
     settings = replace(SETTINGS, objective=Objective.SQUARED, trees=1, gamma=0.0)
     label = 50 * FITTED
@@ -196,6 +275,14 @@ def test_a_tree_that_ends_early_says_so_and_costs_less() -> None:
         (channel,) = mesh.channels.values()
         assert channel.stats.bytes_sent == sent[rank]
         assert channel.stats.rounds == costs.rounds(rank, 2, holder.asked)
+
+
+@pytest.mark.parametrize("gamma", [1e5, 25.0])
+def test_a_tree_whose_nodes_gain_too_little_ends_at_every_owner(gamma: float) -> None:
+    settings = replace(SETTINGS, gamma=gamma, depth=5)
+    holder, other = run_mesh(parties(TWO, settings), mesh_of(2, timeout_s=5))
+    check_trees(holder, settings, LABEL)
+    assert (0 in holder.asked, other.trees) == (True, 2)
 
 
 def test_what_an_owner_receives_hangs_neither_on_the_label_nor_on_the_rows_of_a_node() -> None:
@@ -238,7 +325,7 @@ def test_a_changed_message_ends_the_run_without_output(name: str) -> None:
     [
         ("blocks", lambda payload: payload[:-1]),
         ("sums", lambda payload: payload + bytes(8)),
-        ("terms", lambda payload: messages.encode_terms(ROWS, ONE_SPLIT, ())),
+        ("terms", lambda payload: messages.encode_terms(ROWS, 0, ONE_SPLIT, ())),
         ("sides", lambda payload: payload + b"\0"),
         ("splits", lambda payload: messages.encode_splits([(9, 0)])),
         ("splits", lambda payload: messages.encode_splits([(0, 200)])),
@@ -267,6 +354,9 @@ def test_owners_that_do_not_agree_or_have_too_few_rows_end_the_run() -> None:
         ),
         (parties(TWO, other=[SETTINGS, replace(SETTINGS, depth=4)]), InputsDisagree, "depth: own side has"),
         (parties(TWO, least=(1, ROWS + 1)), CohortTooSmall, "at least 701 rows"),
+        (parties(TWO, held_out=(50, 50), least=(1, 51)), CohortTooSmall, "at least 51 rows"),
+        (parties(TWO, held_out=(50, 51)), InputsDisagree, "rows held out: own side has 5"),
+        (parties(TWO, replace(SETTINGS, patience=1)), InvalidInput, "patience: expected 0 where no rows"),
         (
             parties(((0,), (3,))),
             InvalidInput,
