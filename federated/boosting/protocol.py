@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from federated.boosting import fixed_point, messages, objectives
 from federated.boosting.binning import Binned
 from federated.boosting.growth import Growth, Integers, Masks, own_sums
+from federated.boosting.sampling import drawn_weights
 from federated.boosting.settings import Settings, Sizes
 from federated.boosting.stopping import kept_of
 from federated.boosting.trees import Best, OwnSplit, Split, Tree
@@ -116,7 +117,8 @@ def label_holder(
     kept = 0
     while not kept:
         g, h = objectives.gradients(margins[:rows], label[:rows], objective)
-        tree, added = run.grow(g, h)
+        weights = drawn_weights(np.abs(g), settings, rng)
+        tree, added = run.grow(weights * g, weights * h)
         margins = margins + added
         trees.append(tree)
         losses.append(objectives.loss(margins[:rows], label[:rows], objective))

@@ -33,7 +33,7 @@ SPEC: Final = ProtocolSpec(
             "every other owner: how many nodes of each level of each tree were examined, and its own splits "
             "by tree and level; where there is a patience, after which tree growth ended and after which the "
             "loss on the rows held out was lowest; not which rows a node holds, no gradient and nothing else "
-            "of the label",
+            "of the label, and not which rows were drawn by their gradients",
         ),
     },
     cost="2 rounds a level; for a level with m nodes examined (1, 1, 2, 4, .. at most) n / B ciphertexts of "
@@ -41,7 +41,8 @@ SPEC: Final = ProtocolSpec(
     "least; to the byte by federated.boosting.costs",
     source="Cheng, Fan, Jin, Liu, Chen, Papadopoulos, Yang 2019 (SecureBoost); packing of gradients and "
     "hessians, histogram subtraction: Chen, Ma, Fan, Kang, Xu, Yang 2021 (SecureBoost+); encryption: Fan, "
-    "Vercauteren 2012 (BFV), in place of Paillier's",
+    "Vercauteren 2012 (BFV), in place of Paillier's; drawing rows by gradients: Ke, Meng, Finley, Wang, "
+    "Chen, Ma, Ye, Liu 2017 (LightGBM)",
     summary="Gradient boosted trees over columns of several owners: the label holder has the structure and "
     "the leaves, each owner the thresholds of its own splits.",
 )
@@ -69,6 +70,9 @@ class Settings:
         bins: most bins of a column.
         patience: growth ends after so many trees in a row that do not lower the loss on the rows held out,
             and the trees up to that of the lowest are kept; 0: never.
+        l1: penalty of the magnitudes of leaf weights (alpha).
+        top_rate: of the rows, those of the largest gradients, which every tree is grown on; 1: all are.
+        other_rate: of the rows, those drawn from the others for each tree, which count for all the others.
     """
 
     objective: Objective = Objective.LOGISTIC
@@ -80,6 +84,9 @@ class Settings:
     min_child_weight: float = 1.0
     bins: int = 32
     patience: int = 0
+    l1: float = 0.0
+    top_rate: float = 1.0
+    other_rate: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -91,9 +98,20 @@ class Settings:
             ("min_child_weight", self.min_child_weight, 0, 1e6),
             ("bins", self.bins, 2, MAX_BINS),
             ("patience", self.patience, 0, MAX_TREES),
+            ("l1", self.l1, 0, 1000),
+            ("top_rate", self.top_rate, 0.01, 1),
+            ("other_rate", self.other_rate, 0.01 if self.samples else 0, 1),
         ):
             if not low <= value <= high:
                 raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+        if self.top_rate + self.other_rate > 1 + 1e-9:
+            got = f"{self.top_rate} and {self.other_rate}"
+            raise InvalidInput(f"top_rate and other_rate: expected at most 1 together, got {got}")
+
+    @property
+    def samples(self) -> bool:
+        """Trees are grown on part of the rows."""
+        return self.top_rate < 1
 
     @staticmethod
     def most_asked(level: int) -> int:

@@ -47,7 +47,7 @@ __all__ = ["COMPONENT", "settings_of"]
 
 _HOLDER: Final = "owner-1"
 _MILLION: Final = 10**6
-_MICRO: Final = ("rate", "l2", "gamma", "min_child_weight")
+_MICRO: Final = ("rate", "l1", "l2", "gamma", "min_child_weight", "top_rate", "other_rate")
 """Settings that a parameter states in millionths."""
 _BASE_BYTES: Final = 250 * 2**20
 _CIPHERTEXT_NS: Final = 3_000_000
@@ -280,6 +280,23 @@ COMPONENT = Component(
         "l2_micro": Param(
             "penalty of squared leaf weights (lambda), in millionths; 1000000",
             whole_number(0, 1000 * _MILLION),
+            optional=True,
+        ),
+        "l1_micro": Param(
+            "penalty of the magnitudes of leaf weights (alpha), in millionths; 0",
+            whole_number(0, 1000 * _MILLION),
+            optional=True,
+        ),
+        "top_rate_micro": Param(
+            "part of the rows, those of the largest gradients, that every tree is grown on, in millionths; "
+            "1000000: all, none is drawn",
+            whole_number(10_000, _MILLION),
+            optional=True,
+        ),
+        "other_rate_micro": Param(
+            "part of the rows, drawn from the others for each tree, that count for all the others, in "
+            "millionths; 0 where top_rate_micro is 1000000",
+            whole_number(0, _MILLION),
             optional=True,
         ),
         "gamma_micro": Param(

@@ -276,6 +276,11 @@ def test_misaligned_and_too_few_rows_and_constant_columns_end_the_step() -> None
         ({"loss": "owners"}, None, "params.loss"),
         ({"batch": 4}, None, "params.batch"),
         ({"patience": 3}, None, "params.patience"),
+        ({"top_rate_micro": 200_000}, None, "params"),
+        ({"top_rate_micro": 700_000, "other_rate_micro": 400_000}, None, "params"),
+        ({"other_rate_micro": 100_000}, None, "params"),
+        ({"top_rate_micro": 0}, None, "params.top_rate_micro"),
+        ({"l1_micro": -1}, None, "params.l1_micro"),
         ({"patience": -1, "test_percent": 20}, None, "params.patience"),
         ({"test_percent": 60}, None, "params.test_percent"),
     ],
@@ -294,10 +299,23 @@ def test_parameters_have_the_meaning_of_the_settings() -> None:
             "l2_micro": 2_500_000,
             "gamma_micro": 100,
             "min_child_weight_micro": 0,
+            "l1_micro": 500_000,
+            "top_rate_micro": 200_000,
+            "other_rate_micro": 100_000,
         }
     )
     expected = Settings(
-        Objective.SQUARED, trees=2, depth=2, rate=0.05, l2=2.5, gamma=1e-4, min_child_weight=0.0, bins=8
+        Objective.SQUARED,
+        trees=2,
+        depth=2,
+        rate=0.05,
+        l1=0.5,
+        l2=2.5,
+        gamma=1e-4,
+        min_child_weight=0.0,
+        bins=8,
+        top_rate=0.2,
+        other_rate=0.1,
     )
     assert settings_of(step) == expected
 

@@ -26,6 +26,7 @@ from federated.boosting import (
     messages,
     objectives,
 )
+from federated.boosting.sampling import drawn_weights
 from federated.boosting.stopping import kept_of
 from federated.boosting.trees import ROOT, Histogram, best_split
 from mpc.errors import (
@@ -96,13 +97,21 @@ def pooled(settings: Settings, label: Floats, held_out: int = 0) -> tuple[list[d
     mean = label[trained].mean()
     margins = np.full(ROWS, np.log(mean / (1 - mean)) if is_logistic else mean)
     everything = binned(range(5), settings.bins, held_out=held_out)
+
+    def beyond(total: float) -> float:
+        return max(total - settings.l1, 0) if total > 0 else min(total + settings.l1, 0)
+
+    rng = DeterministicRandomness(bytes(16))
     trees = []
     losses: list[float] = []
     after: list[Floats] = []
     for _ in range(settings.trees):
         predicted = 1 / (1 + np.exp(-margins)) if is_logistic else margins
         g, h = predicted - label, predicted * (1 - predicted) if is_logistic else np.ones(ROWS)
-        g, h = g * trained, h * trained
+        weights = np.zeros(ROWS)
+        weights[trained] = drawn_weights(np.abs(g[trained]), settings, rng)
+        rng.bytes(16)  # for the rounding, of which there is none here
+        g, h = g * weights, h * weights
         leaves: dict[int, float] = {}
         added = np.zeros(ROWS)
         open_nodes = [(ROOT, np.ones(ROWS, dtype=bool))]
@@ -117,12 +126,13 @@ def pooled(settings: Settings, label: Floats, held_out: int = 0) -> tuple[list[d
                         if min(h[left].sum(), h[right].sum()) < settings.min_child_weight:
                             continue
                         parts = [
-                            g[one].sum() ** 2 / (h[one].sum() + settings.l2) for one in (left, right, rows)
+                            beyond(g[one].sum()) ** 2 / (h[one].sum() + settings.l2)
+                            for one in (left, right, rows)
                         ]
                         if (gain := parts[0] + parts[1] - parts[2]) > best:
                             best, goes_left = gain, left
             if goes_left is None:
-                leaves[node] = -settings.rate * g[rows].sum() / (h[rows].sum() + settings.l2)
+                leaves[node] = -settings.rate * beyond(g[rows].sum()) / (h[rows].sum() + settings.l2)
                 added[rows] = leaves[node]
             else:
                 open_nodes += [(2 * node, goes_left), (2 * node + 1, rows & ~goes_left)]
@@ -257,6 +267,46 @@ def test_the_first_of_equal_losses_counts_and_the_last_tree_ends_growth() -> Non
     assert kept_of([0.6, 0.5, 0.4, 0.3, 0.2, 0.25], settings) == 5
 
 
+@pytest.mark.parametrize("held_out", [0, 100])
+def test_trees_of_drawn_rows_and_penalised_weights_are_those_of_pooled_columns(held_out: int) -> None:
+    settings = replace(SETTINGS, l1=0.7, top_rate=0.3, other_rate=0.2)
+    holder, other = run_mesh(parties(TWO, settings, held_out=(held_out,) * 3))
+    check_trees(holder, settings, LABEL, held_out)
+    np.testing.assert_allclose(replayed(holder, [other], TWO), holder.margins, atol=1e-12)
+    assert holder.trees != run_mesh(parties(TWO, held_out=(held_out,) * 3))[0].trees
+
+
+def test_rows_of_large_gradients_count_and_those_drawn_stand_for_the_rest() -> None:
+    settings = replace(SETTINGS, top_rate=0.2, other_rate=0.1)
+    magnitudes, rng = np.abs(RNG.normal(size=500)), DeterministicRandomness(bytes(16))
+    drawn = [drawn_weights(magnitudes, settings, rng) for _ in range(400)]
+    top = magnitudes >= np.sort(magnitudes)[-100]
+    for weights in drawn:
+        assert np.all(weights[top] == 1)
+        assert sorted(set(weights[~top])) == [0, 8]
+        assert weights.sum() == 500
+    assert np.any(drawn[0] != drawn[1])
+    # Six standard deviations of a mean of 400 draws.
+    np.testing.assert_allclose(np.mean(drawn, axis=0), 1, atol=6 * 8 * np.sqrt(1 / 8 * 7 / 8 / 400))
+    np.testing.assert_array_equal(drawn_weights(magnitudes, SETTINGS, rng), np.ones(500))
+
+
+@pytest.mark.parametrize(
+    ("top", "other", "words"),
+    [
+        (0.0, 0.5, "top_rate: expected 0.01 to 1, got 0.0"),
+        (1.1, 0.0, "top_rate: expected 0.01 to 1, got 1.1"),
+        (0.5, 0.0, "other_rate: expected 0.01 to 1, got 0.0"),
+        (1.0, 0.1, "expected at most 1 together, got 1.0 and 0.1"),
+        (0.6, 0.5, "expected at most 1 together, got 0.6 and 0.5"),
+        (np.nan, 0.0, "top_rate: expected 0.01 to 1, got nan"),
+    ],
+)
+def test_rates_out_of_range_are_refused(top: float, other: float, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        replace(SETTINGS, top_rate=top, other_rate=other)
+
+
 def test_squared_error_grows_the_trees_of_pooled_columns() -> None:
     settings = replace(SETTINGS, objective=Objective.SQUARED, trees=1, gamma=0.0)
     label = 50 * FITTED
@@ -285,10 +335,10 @@ def test_a_tree_whose_nodes_gain_too_little_ends_at_every_owner(gamma: float) ->
     assert (0 in holder.asked, other.trees) == (True, 2)
 
 
-def test_what_an_owner_receives_hangs_neither_on_the_label_nor_on_the_rows_of_a_node() -> None:
+def test_what_an_owner_receives_hangs_neither_on_the_label_nor_on_the_rows_of_a_node_or_those_drawn() -> None:
     """Only how many nodes are examined and its own splits may differ: ciphertexts are of one size."""
     seen: list[list[tuple[str, int]]] = []
-    for label in (LABEL, 1 - LABEL):
+    for label, rate in ((LABEL, 1.0), (1 - LABEL, 1.0), (LABEL, 0.6)):
         got: list[tuple[str, int]] = []
 
         def tap(
@@ -298,11 +348,11 @@ def test_what_an_owner_receives_hangs_neither_on_the_label_nor_on_the_rows_of_a_
                 got.append((label_, len(payload)))
             return None
 
-        settings = replace(SETTINGS, trees=1, depth=2)
+        settings = replace(SETTINGS, trees=1, depth=2, top_rate=rate, other_rate=(1 - rate) / 2)
         holder, _ = run_mesh(parties(TWO, settings, label), mesh_of(2, tap=tap))
         assert holder.asked == (1, 1)
         seen.append(got)
-    assert seen[0] == seen[1]
+    assert seen[0] == seen[1] == seen[2]
 
 
 @pytest.mark.parametrize("name", ["terms", "key", "nodes", "blocks", "sums", "splits", "sides", "confirm"])
