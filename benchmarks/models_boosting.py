@@ -119,7 +119,7 @@ def trained(x: np.ndarray, y: np.ndarray, first: int, settings: Settings) -> dic
         margins, rng = None, SystemRandomness()
         with mesh_run(Mesh(rank, b"benchmark of two", {1 - rank: channel}), SPEC) as peers:
             if rank == 0:
-                margins = boosting.label_holder(peers, settings, binned, y, rng, progress=progress).margins
+                margins = boosting.label_holder(peers, settings, binned, y, rng, progress=progress).margins[0]
             else:
                 boosting.feature_owner(peers, settings, binned, rng, progress=progress)
         channel.close()

@@ -5,7 +5,7 @@
 """
 
 from federated.boosting.binning import Binned, bin_columns
-from federated.boosting.objectives import auc, check_label, scores
+from federated.boosting.objectives import auc, check_label, confusion, scores
 from federated.boosting.protocol import Ensemble, OwnPart, feature_owner, label_holder
 from federated.boosting.settings import SPEC, Objective, Settings, Sizes
 from federated.boosting.trees import OwnSplit, Split, Tree
@@ -24,6 +24,7 @@ __all__ = [
     "auc",
     "bin_columns",
     "check_label",
+    "confusion",
     "feature_owner",
     "label_holder",
     "scores",

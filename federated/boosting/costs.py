@@ -29,9 +29,9 @@ def sent(
     Args:
         sizes: of the run.
         columns: of each owner but the label holder.
-        asked: nodes examined of each level in turn, 0 where a tree ended early.
+        asked: nodes examined of each level in turn, 0 where a round ended early.
         won: for each level with such nodes, the splits of each owner.
-        told: after how many trees it is said whether growth goes on; 0 without a patience.
+        told: after how many rounds it is said whether growth goes on; 0 without a patience.
     """
     owners = len(sizes.cuts) + 1
     layouts = [(sizes.blocks(nodes), nodes) for nodes in asked if nodes]
@@ -56,14 +56,14 @@ def rounds(rank: int, owners: int, asked: Sequence[int], told: int = 0) -> int:
     confirmed = 2
     if rank == 0:
         return (owners - 1) * (1 + 2 * examined + confirmed)
-    # A tree that ended early, or whether growth goes on, is told with what comes next, if anything does.
+    # A round that ended early, or whether growth goes on, is told with what comes next, if anything does.
     return 2 * examined + (asked[-1] == 0 or told > 0) + (owners - 1) * confirmed
 
 
 def most(settings: Settings) -> tuple[list[int], list[int]]:
-    """Return the nodes and the splits of each level in turn, at most."""
+    """Return the nodes and the splits of each level of each round in turn, at most."""
     levels = range(settings.depth)
     return (
         settings.trees * [settings.most_asked(level) for level in levels],
-        settings.trees * [1 << level for level in levels],
+        settings.trees * [settings.most_splits(level) for level in levels],
     )

@@ -3,13 +3,13 @@
 label holder                                     owner of columns
   terms        rows and settings  <--->  rows and settings, cuts of each column
   key          size of a block, public key  --->
-  for each tree, for each level until no node is examined:
+  for each round of trees, one or one for each class, for each level until no node is examined:
     nodes      how many nodes are examined  --->
     blocks     their encrypted gradients, block by block  --->
                            <---  sums     of every bin, for each of these nodes
     splits     column and cut of each split it won  --->
                            <---  sides    of every row at each of these splits
-  kept         after each tree, where there is a patience: how many trees are kept, 0 while they grow  --->
+  kept         after each round, where there is a patience: how many are kept, 0 while they grow  --->
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ CHUNK = PIECE_BYTES // bfv.CIPHERTEXT_BYTES
 _MAX_COLUMNS = 256
 
 
-TERMS = ("aligned rows", "rows held out", "trees", "depth", "patience")
+TERMS = ("aligned rows", "rows held out", "trees", "classes", "depth", "patience")
 """What has to be equal at all owners."""
 
 
 def _terms(rows: int, held_out: int, settings: Settings) -> tuple[int, ...]:
-    return rows, held_out, settings.trees, settings.depth, settings.patience
+    return rows, held_out, settings.trees, settings.classes, settings.depth, settings.patience
 
 
 def encode_terms(rows: int, held_out: int, settings: Settings, counts: tuple[int, ...]) -> bytes:
@@ -87,7 +87,7 @@ def encode_nodes(nodes: int, blocks: Blocks | None) -> bytes:
 
 
 def decode_nodes(payload: bytes, rows: int, most: int) -> tuple[int, Blocks | None]:
-    """How many nodes of a level are examined and the layout; without one the tree ends.
+    """How many nodes of a level are examined and the layout; without one the round ends.
 
     Raises:
         MalformedMessage: more nodes than the level can have, or a layout that there is not.
@@ -106,28 +106,28 @@ def decode_nodes(payload: bytes, rows: int, most: int) -> tuple[int, Blocks | No
 
 
 def encode_kept(kept: int) -> bytes:
-    """Encode how many trees are kept; 0 while they grow."""
+    """Encode how many rounds of trees are kept; 0 while they grow."""
     return wire.encode_uint64(kept)
 
 
 def decode_kept(payload: bytes, grown: int, settings: Settings) -> int:
-    """How many trees are kept; 0 while they grow.
+    """How many rounds of trees are kept; 0 while they grow.
 
     Raises:
-        MalformedMessage: growth ends before a patience can have run out, or not with the last tree, or not
-            as many trees are kept as the patience says.
+        MalformedMessage: growth ends before a patience can have run out, or not with the last round, or not
+            as many rounds are kept as the patience says.
     """
     reader = wire.Reader("kept", payload)
-    kept = reader.uint64("trees")
+    kept = reader.uint64("rounds")
     reader.finish()
     waited = grown - settings.patience
     if grown == settings.trees:
         least = max(waited, 1)
         if not least <= kept <= grown:
-            raise MalformedMessage(f"kept: expected {least} to {grown} after the last tree, got {kept}")
+            raise MalformedMessage(f"kept: expected {least} to {grown} after the last round, got {kept}")
     elif kept and kept != waited:
         expected = f"0 or {waited}" if waited > 0 else "0"
-        raise MalformedMessage(f"kept: expected {expected} after {grown} trees, got {kept}")
+        raise MalformedMessage(f"kept: expected {expected} after {grown} rounds, got {kept}")
     return kept
 
 

@@ -7,7 +7,7 @@ messages are in `federated.boosting.messages`, the tree's own logic in `federate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from federated.boosting import fixed_point, messages, objectives
 from federated.boosting.binning import Binned
-from federated.boosting.growth import Growth, Integers, Masks, own_sums
+from federated.boosting.growth import Growth, Integers, Node, Rows, Sums, grow, own_sums
 from federated.boosting.sampling import drawn_weights
 from federated.boosting.settings import Settings, Sizes
 from federated.boosting.stopping import kept_of
@@ -39,18 +39,18 @@ class Ensemble(Unprintable):
     """What the label holder has after a run.
 
     Attributes:
-        base: the margin before the first tree.
-        trees: structure and leaves of those that are kept.
+        base: the margins before the first tree, one or one for each class.
+        trees: structure and leaves of those that are kept, by round, and in a round by class.
         own: its own splits in these, by record.
-        margins: float64[rows], of all aligned rows, those held out last.
-        losses: mean loss on the rows trained on after each tree that was grown.
+        margins: float64[classes or 1, rows], of all aligned rows, those held out last.
+        losses: mean loss on the rows trained on after each round that was grown.
         held_out_losses: that on the rows held out; none where none is.
         sizes: of the run.
-        asked: of each level in turn, the nodes whose sums were asked for; 0 where a tree ended early.
+        asked: of each level in turn, the nodes whose sums were asked for; 0 where a round ended early.
         won: of each level with such nodes, the splits of each owner.
     """
 
-    base: float
+    base: tuple[float, ...]
     trees: tuple[Tree, ...]
     own: tuple[OwnSplit, ...]
     margins: Floats
@@ -63,10 +63,10 @@ class Ensemble(Unprintable):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class OwnPart(Unprintable):
-    """What another owner has after a run: its own splits, by record, and how many trees there are."""
+    """What another owner has after a run: its own splits, by record, and how many rounds are kept."""
 
     own: tuple[OwnSplit, ...]
-    trees: int
+    rounds: int
 
 
 def label_holder(
@@ -86,11 +86,11 @@ def label_holder(
         peers: a run of `SPEC` with the other owners.
         settings: as agreed.
         binned: own columns.
-        label: float64[rows], 0 and 1, or numbers.
+        label: float64[rows], 0 and 1, classes from 0 on, or numbers.
         rng: own randomness.
         held_out: how many rows at the end of those aligned trees are not grown on.
         least_rows: with fewer rows to train on, or held out where any is, this owner does not take part.
-        progress: told after each tree.
+        progress: told after each round.
 
     Returns:
         Its part of the ensemble.
@@ -111,31 +111,32 @@ def label_holder(
         raise InvalidInput(f"label: expected {binned.codes.shape[1]} values, got {len(label)}")
     run = _LabelHolder(peers, settings, binned, held_out, least_rows, rng)
     rows, objective = run.sizes.rows, settings.objective
-    base = objectives.base_margin(label[:rows], objective)
-    margins = kept_margins = np.full(len(label), base)
+    base = objectives.base_margins(label[:rows], settings)
+    margins: Floats = np.repeat(np.array(base)[:, None], len(label), axis=1)
+    kept_margins = margins
     trees, losses, held_out_losses = list[Tree](), list[float](), list[float]()
     kept = 0
     while not kept:
-        g, h = objectives.gradients(margins[:rows], label[:rows], objective)
-        weights = drawn_weights(np.abs(g), settings, rng)
-        tree, added = run.grow(weights * g, weights * h)
-        margins = margins + added
-        trees.append(tree)
-        losses.append(objectives.loss(margins[:rows], label[:rows], objective))
+        g, h = objectives.gradients(margins[:, :rows], label[:rows], objective)
+        weights = drawn_weights(np.abs(g).sum(axis=0), settings, rng)
+        grown = run.grow(weights * g, weights * h)
+        margins = margins + np.stack([added for _, added in grown])
+        trees += [tree for tree, _ in grown]
+        losses.append(objectives.loss(margins[:, :rows], label[:rows], objective))
         if held_out:
-            held_out_losses.append(objectives.loss(margins[rows:], label[rows:], objective))
+            held_out_losses.append(objectives.loss(margins[:, rows:], label[rows:], objective))
         if not settings.patience or held_out_losses[-1] < min(held_out_losses[:-1], default=np.inf):
             kept_margins = margins
-        progress(len(trees), settings.trees)
+        progress(len(losses), settings.trees)
         if settings.patience:
             kept = kept_of(held_out_losses, settings)
             peers.broadcast("kept", messages.encode_kept(kept))
-        elif len(trees) == settings.trees:
+        elif len(losses) == settings.trees:
             kept = settings.trees
     peers.confirm()
     return Ensemble(
         base=base,
-        trees=tuple(trees[:kept]),
+        trees=tuple(trees[: kept * settings.classes]),
         own=tuple(run.own[: run.records[kept - 1]]),
         margins=kept_margins,
         losses=tuple(losses),
@@ -185,7 +186,7 @@ def feature_owner(
                 break
             sums = [_summed(peer, holder, blocks) for _ in range(blocks.turns(nodes))]
             messages.send_bytes(peer, "sums", b"".join(sums))
-            won = messages.decode_splits(peer.receive("splits"), counts, 1 << level)
+            won = messages.decode_splits(peer.receive("splits"), counts, settings.most_splits(level))
             splits += [OwnSplit(column, float(binned.cuts[column][cut])) for column, cut in won]
             sides = [binned.codes[column] <= cut for column, cut in won]
             peer.send("sides", messages.encode_sides(np.array(sides, np.bool_).reshape(-1, aligned)))
@@ -260,13 +261,13 @@ class _LabelHolder:
         self.records: list[int] = []
         self._records = [0] * peers.size
 
-    def grow(self, g: Floats, h: Floats) -> tuple[Tree, Floats]:
-        """Grow one tree: the tree, and what it adds to each margin."""
-        numbers = fixed_point.quantise(g, h, self._rng)
-        packed = numbers.packed()
+    def grow(self, g: Floats, h: Floats) -> list[tuple[Tree, Floats]]:
+        """Grow the trees of a round from float64[trees, rows]: each, and what it adds to its margins."""
+        numbers = [fixed_point.quantise(*one, self._rng) for one in zip(g, h, strict=True)]
+        packed = np.stack([one.packed() for one in numbers])
         counts = [count for own in self._counts for count in own]
 
-        def ask_sums(nodes: Masks) -> list[tuple[Integers, Integers]]:
+        def ask_sums(nodes: Sequence[tuple[int, Rows]]) -> list[Sums]:
             self.asked.append(len(nodes))
             if not nodes:
                 self._peers.broadcast("nodes", messages.encode_nodes(0, None))
@@ -274,32 +275,36 @@ class _LabelHolder:
             blocks = self.sizes.blocks(len(nodes))
             self._peers.broadcast("nodes", messages.encode_nodes(len(nodes), blocks))
             for first in range(0, len(nodes), blocks.vectors):
-                self._send(packed, np.stack(nodes[first : first + blocks.vectors]), blocks)
-            parts = [[own_sums(self._binned, numbers, rows) for rows in nodes]]
+                self._send(packed, nodes[first : first + blocks.vectors], blocks)
+            parts = [[own_sums(self._binned, numbers[tree], rows) for tree, rows in nodes]]
             parts += [self._opened(peer, len(nodes), blocks) for peer in self._peers.peers]
             columns = zip(*parts, strict=True)
             return [
                 (np.concatenate([g for g, _ in one]), np.concatenate([h for _, h in one])) for one in columns
             ]
 
-        grown = Growth(self._settings, counts, numbers, g, h, self.sizes.held_out)
-        found = grown.grow(ask_sums, self._sides)
+        growing = [
+            Growth(self._settings, counts, *one, self.sizes.held_out)
+            for one in zip(numbers, g, h, strict=True)
+        ]
+        found = grow(growing, ask_sums, self._sides)
         self.records.append(len(self.own))
         return found
 
-    def _send(self, packed: Integers, nodes: NDArray[np.bool_], blocks: Blocks) -> None:
+    def _send(self, packed: Integers, nodes: Sequence[tuple[int, Rows]], blocks: Blocks) -> None:
         """Send what the rows of nodes side by side have, encrypted, with zeros for all other rows."""
+        trees, masks = [tree for tree, _ in nodes], np.stack([rows for _, rows in nodes])
         for first in range(0, blocks.count, messages.CHUNK):
             rows = [
                 blocks.rows_of(number) for number in range(first, min(first + messages.CHUNK, blocks.count))
             ]
             encrypted = [
-                subset_sums.encrypt(self._key, blocks, np.where(nodes[:, one], packed[one], 0))
+                subset_sums.encrypt(self._key, blocks, np.where(masks[:, one], packed[trees, one], 0))
                 for one in rows
             ]
             self._peers.broadcast("blocks", b"".join(encrypted))
 
-    def _opened(self, peer: int, nodes: int, blocks: Blocks) -> list[tuple[Integers, Integers]]:
+    def _opened(self, peer: int, nodes: int, blocks: Blocks) -> list[Sums]:
         """The sums over each node in the bins of one owner."""
         cuts, turns = sum(self._counts[peer]), blocks.turns(nodes)
         size = blocks.products(cuts) * blocks.product_bytes
@@ -310,7 +315,7 @@ class _LabelHolder:
         ]
         return [fixed_point.unpack(one) for one in np.concatenate(opened)[:nodes]]
 
-    def _sides(self, chosen: Mapping[int, Best]) -> dict[int, tuple[Split, NDArray[np.bool_]]]:
+    def _sides(self, chosen: Mapping[Node, Best]) -> dict[Node, tuple[Split, Rows]]:
         """Give each owner the splits it won and learn which rows go left."""
         won: list[list[tuple[int, int]]] = [[] for _ in self._counts]
         splits = {}

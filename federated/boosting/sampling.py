@@ -1,6 +1,6 @@
 """Gradient-based one-side sampling: rows that are fitted badly count all, of the others some count for all.
 
-The label holder draws at its own node, anew for each tree. A row that was not drawn has zeros for gradient
+The label holder draws at its own node, anew for each round. A row that was not drawn has zeros for gradient
 and hessian, encrypted like any other row's, so no other owner learns which rows were drawn.
 """
 
@@ -18,13 +18,13 @@ Floats = NDArray[np.float64]
 
 
 def drawn_weights(magnitudes: Floats, settings: Settings, rng: Randomness) -> Floats:
-    """By what gradient and hessian of each row are multiplied in the next tree.
+    """By what gradient and hessian of each row are multiplied in the next round of trees.
 
     Of n rows the ``top_rate`` n with the largest magnitudes have 1; of the others ``other_rate`` n are drawn
     and have (n - top) / drawn, so that sums over any rows keep their mean; the rest have 0.
 
     Args:
-        magnitudes: float64[rows], of the gradients.
+        magnitudes: float64[rows], of the gradients, those of all classes added up.
         settings: as agreed.
         rng: of the label holder.
 

@@ -1,4 +1,4 @@
-"""When growth ends: once the loss on the rows held out has not been lower for as many trees as agreed."""
+"""When growth ends: once the loss on the rows held out has not been lower for as many rounds as agreed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["kept_of"]
 
 
 def kept_of(losses: Sequence[float], settings: Settings) -> int:
-    """How many trees are kept where growth ends now, those up to the lowest loss; 0 where it goes on.
+    """How many rounds are kept where growth ends now, those up to the lowest loss; 0 where it goes on.
 
     Args:
-        losses: on the rows held out, after each tree so far; at least one.
+        losses: on the rows held out, after each round so far; at least one.
         settings: as agreed, with a patience.
 
     Source: the rule of XGBoost's early stopping; the first of equal losses counts.

@@ -33,15 +33,17 @@ DEBT, INCOME, AGE = (
 )
 FITTED = (DEBT - 4_000) / 1_500 - (INCOME - 2_500) / 700 + (AGE > 50)
 LATE = (RNG.random(PEOPLE) < 1 / (1 + np.exp(-FITTED))).astype(np.int64)
+KIND = np.digitize(FITTED, [-0.7, 0.7])
 IDS = [f"p{i:03d}" for i in range(PEOPLE)]
 TABLES = {
-    "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "debt": DEBT[:220]}),
+    "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "kind": KIND[:220], "debt": DEBT[:220]}),
     "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:], "age": AGE[40:]}),
 }
 CONTROLS = {
     "lender": {
         "person": ("identifier", "AFTER_JOIN"),
         "late": ("label", "AFTER_AGGREGATE"),
+        "kind": ("label", "AFTER_AGGREGATE"),
         "debt": ("feature", "AFTER_AGGREGATE"),
     },
     "bureau": {
@@ -123,7 +125,7 @@ def train(at: ConsortiumInProcess, submitter: str, params: dict[str, Any], reade
         "model/boosting",
         {"owner-1": lender, "owner-2": bureau},
         inputs={
-            "owner-1": _input("lender/loans", "late", "debt"),
+            "owner-1": _input("lender/loans", str(params.get("label", "late")), "debt"),
             "owner-2": _input("bureau/people", "income", "age"),
         },
         after=["match"],
@@ -182,6 +184,21 @@ def test_the_result_says_how_many_trees_the_rows_held_out_left(running: Consorti
     assert facts["trees"] == len(held_out) - 1 < 199
     assert min(held_out) == held_out[facts["trees"] - 1]
     assert float(answer["rows"][-1][1]) < np.log(2)
+
+
+def test_trees_of_classes_are_told_apart(running: ConsortiumInProcess) -> None:
+    classes = {
+        "label": "kind",
+        "objective": "softmax",
+        "classes": 3,
+        "test_percent": 30,
+        "loss": "recipients",
+    }
+    answer = train(running, "analyst", classes, "report/result")
+    assert (answer["facts"]["trees"], len(answer["rows"])) == (GROWN["trees"], GROWN["trees"])
+    assert float(answer["rows"][-1][1]) < float(answer["rows"][0][1])
+    assert float(answer["facts"]["accuracy"]) > 0.5
+    assert [len(line) for line in answer["facts"]["held_out_confusion"]] == [3, 3, 3]
 
 
 def test_an_owner_that_asked_reads_the_structure_and_its_own_thresholds(running: ConsortiumInProcess) -> None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from connectors import columns as connected
 from exchange.errors import InvalidRequest, JobFailed
-from exchange.jobs.boosting.part import Structure, TreesPart, text
+from exchange.jobs.boosting.fit import figures_of
+from exchange.jobs.boosting.part import Structure, TreesPart
 from exchange.jobs.component import (
     Component,
     Outcome,
@@ -35,7 +36,7 @@ from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
 from federated import boosting
 from federated.boosting import Ensemble, Objective, Settings, Sizes, costs
-from federated.boosting.settings import MAX_BINS, MAX_DEPTH, MAX_OWNERS, MAX_TREES
+from federated.boosting.settings import MAX_BINS, MAX_CLASSES, MAX_DEPTH, MAX_OWNERS, MAX_TREES
 from ledger import canonical
 from mpc.errors import InvalidInput
 from mpc.he import bfv
@@ -60,7 +61,7 @@ def settings_of(step: Step) -> Settings:
     """What the parameters of a step say; what they leave out has its default."""
     given = step.params
     chosen: dict[str, Any] = {
-        name: given[name] for name in ("trees", "depth", "bins", "patience") if name in given
+        name: given[name] for name in ("trees", "classes", "depth", "bins", "patience") if name in given
     }
     for name in _MICRO:
         if isinstance(value := given.get(f"{name}_micro"), int):
@@ -84,15 +85,15 @@ def _run(context: StepContext) -> Outcome:
         structure, told = None, dict[str, object]()
         if label is None:
             other = boosting.feature_owner(peers, settings, binned, context.rng, **shared)
-            own, trees = other.own, other.trees
+            own, rounds = other.own, other.rounds
         else:
             _check_label(step, label, trained, settings)
             holder = boosting.label_holder(peers, settings, binned, label, context.rng, **shared)
-            own, trees = holder.own, len(holder.trees)
+            own, rounds = holder.own, len(holder.trees) // settings.classes
             structure = _structure(holder, order, settings)
             if step.params.get("loss") == "recipients":
-                told = _fit(holder, label, least, settings)
-    facts = {"rows": trained, "held_out": held_out, "trees": trees, **told}
+                told = figures_of(holder, label, least, settings)
+    facts = {"rows": trained, "held_out": held_out, "trees": rounds, **told}
     return Outcome(
         local=TreesPart(binned.names, own, split, structure).encode(),
         release=canonical.encode(facts),
@@ -106,29 +107,14 @@ def _run(context: StepContext) -> Outcome:
 def _check_label(step: Step, label: _Floats, trained: int, settings: Settings) -> None:
     """Check all rows, and that those trained on have something to explain."""
     for rows in (label, label[:trained]):
-        boosting.check_label(rows, str(step.params["label"]), settings.objective)
+        boosting.check_label(rows, str(step.params["label"]), settings)
 
 
 def _structure(holder: Ensemble, order: NDArray[np.int64], settings: Settings) -> Structure:
     """What the label holder keeps, with scores in the common order of the aligned rows."""
     scores = np.empty_like(holder.margins)
-    scores[order] = boosting.scores(holder.margins, settings.objective)
+    scores[:, order] = boosting.scores(holder.margins, settings.objective)
     return Structure(holder.base, holder.trees, scores, holder.losses, holder.held_out_losses)
-
-
-def _fit(holder: Ensemble, label: _Floats, least: int, settings: Settings) -> dict[str, object]:
-    """What recipients learn of the fit; no area under a curve where a label has few rows."""
-    told: dict[str, object] = {
-        "losses": [text(loss) for loss in holder.losses],
-        "held_out_losses": [text(loss) for loss in holder.held_out_losses],
-    }
-    rows = holder.sizes.rows
-    for name, part in (("auc", slice(rows)), ("held_out_auc", slice(rows, None))):
-        if settings.objective is Objective.LOGISTIC:
-            positives = int(label[part].sum())
-            if min(positives, len(label[part]) - positives) >= least:
-                told[name] = text(boosting.auc(holder.margins[part], label[part]))
-    return told
 
 
 def _own_columns(
@@ -259,17 +245,25 @@ COMPONENT = Component(
             optional=True,
         ),
         "patience": Param(
-            "growth ends after so many trees in a row that do not lower the loss on the rows held out, and "
-            "the trees up to the lowest are kept; all owners and recipients learn how many; 0: never",
+            "growth ends after so many trees, or rounds, in a row that do not lower the loss on the rows "
+            "held out, and those up to the lowest are kept; all owners and recipients learn how many; 0: "
+            "never",
             whole_number(0, MAX_TREES),
             optional=True,
         ),
         "objective": Param(
-            "logistic, the label is 0 or 1; squared, it is a number; logistic",
+            "logistic, the label is 0 or 1; squared, it is a number; softmax, a class from 0 on; logistic",
             one_of(*Objective),
             optional=True,
         ),
-        "trees": Param("how many; 20", whole_number(1, MAX_TREES), optional=True),
+        "classes": Param(
+            "how many classes a label of classes has; for softmax alone",
+            whole_number(2, MAX_CLASSES),
+            optional=True,
+        ),
+        "trees": Param(
+            "how many, or rounds of one tree for each class; 20", whole_number(1, MAX_TREES), optional=True
+        ),
         "depth": Param("most splits between a root and a leaf; 5", whole_number(1, MAX_DEPTH), optional=True),
         "bins": Param("most bins of a column; 32", whole_number(2, MAX_BINS), optional=True),
         "rate_micro": Param(
@@ -308,8 +302,8 @@ COMPONENT = Component(
             optional=True,
         ),
         "loss": Param(
-            "who learns the loss after each tree and the area under the curve: hidden, owner-1 alone; "
-            "recipients, they too",
+            "who learns the loss after each tree, and the area under the curve or the accuracy and the "
+            "confusion of classes: hidden, owner-1 alone; recipients, they too",
             one_of("hidden", "recipients"),
             optional=True,
         ),

@@ -38,14 +38,14 @@ class Structure(Unprintable):
     """What the label holder alone has of the trees.
 
     Attributes:
-        base: the margin before the first tree.
-        trees: inner nodes and leaves.
-        scores: float64[rows], of all aligned rows, in their common order.
-        losses: mean loss on the rows trained on after each tree that was grown, those dropped too.
+        base: the margins before the first tree, one or one for each class.
+        trees: inner nodes and leaves, by round, and in a round by class.
+        scores: float64[classes or 1, rows], of all aligned rows, in their common order.
+        losses: mean loss on the rows trained on after each round that was grown, those dropped too.
         held_out_losses: that on the rows held out; none where none is.
     """
 
-    base: float
+    base: tuple[float, ...]
     trees: tuple[Tree, ...]
     scores: _Floats
     losses: tuple[float, ...]
@@ -99,7 +99,7 @@ class TreesPart(Unprintable):
                 _integers([tree for tree, _, _ in leaves]),
                 _integers([node for _, node, _ in leaves]),
                 _floats([weight for _, _, weight in leaves]),
-                _floats([known.base]),
+                _floats(known.base),
                 _floats(known.losses),
                 _floats(known.held_out_losses),
                 _floats(known.scores),
@@ -127,11 +127,11 @@ class TreesPart(Unprintable):
             numbers = [_read(reader, "leaves") for _ in range(2)]
             for tree, node, weight in zip(*numbers, _read_floats(reader, "weights").tolist(), strict=True):
                 trees[tree].leaves[node] = weight
-            (base,), losses, held_out_losses = (
+            base, losses, held_out_losses = (
                 _read_floats(reader, field).tolist() for field in ("base", "losses", "held_out_losses")
             )
-            scores = _read_floats(reader, "scores")
-            structure = Structure(base, tuple(trees), scores, tuple(losses), tuple(held_out_losses))
+            scores = reader.array("scores", "<u8", (len(base), None)).view(np.float64)
+            structure = Structure(tuple(base), tuple(trees), scores, tuple(losses), tuple(held_out_losses))
         reader.finish()
         return cls(tuple(names["columns"]), own, held_out, structure)
 
@@ -145,20 +145,24 @@ class TreesPart(Unprintable):
             ]
             return ResultTable(("record", "column", "threshold"), tuple(lines), facts)
         facts |= {
-            "base": text(self.structure.base),
+            "base": [text(margin) for margin in self.structure.base],
             "losses": [text(loss) for loss in self.structure.losses],
             "held_out_losses": [text(loss) for loss in self.structure.held_out_losses],
-            "rows": len(self.structure.scores),
+            "rows": self.structure.scores.shape[1],
         }
         header = ("tree", "node", "owner", "record", "column", "threshold", "gain", "weight")
         return ResultTable(header, tuple(self._nodes(self.structure)), facts)
 
     def scores(self, structure: Structure) -> ResultTable:
-        """A score for each aligned row, in the common order, and whether it was trained on."""
-        part = np.full(len(structure.scores), "train")
-        part[self.held_out.test(len(part))] = "test"
-        lines = zip(map(text, structure.scores.tolist()), part.tolist(), strict=True)
-        return ResultTable(("row", "score", "part"), tuple((row, *line) for row, line in enumerate(lines)))
+        """A score for each aligned row, or one of each class, and whether it was trained on."""
+        classes, rows = structure.scores.shape
+        part = np.full(rows, "train")
+        part[self.held_out.test(rows)] = "test"
+        lines = zip(
+            range(rows), *(map(text, one) for one in structure.scores.tolist()), part.tolist(), strict=True
+        )
+        names = ["score"] if classes == 1 else [f"score_{number}" for number in range(classes)]
+        return ResultTable(("row", *names, "part"), tuple(lines))
 
     def _nodes(self, structure: Structure) -> Iterator[tuple[Cell, ...]]:
         for number, tree in enumerate(structure.trees):

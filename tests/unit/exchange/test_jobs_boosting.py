@@ -12,6 +12,7 @@ import pytest
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.boosting import part
 from exchange.jobs.boosting.component import COMPONENT, settings_of
+from exchange.jobs.boosting.fit import shown_cells
 from exchange.jobs.boosting.part import TreesPart
 from exchange.jobs.component import StepContext
 from exchange.jobs.spec import JobSpec, Step
@@ -209,6 +210,43 @@ def test_growth_ends_early_on_the_rows_held_out_and_all_owners_keep_the_same_tre
     )
 
 
+def test_trees_of_classes_give_every_class_a_score_and_recipients_a_confusion_table() -> None:
+    kind = np.digitize(FITTED, [-0.5, 0.5])
+    step = checked({"loss": "recipients", "objective": "softmax", "classes": 3, "test_percent": 25})
+    outcomes = run_mesh(play(step, ({**FIRST, "default": kind}, SECOND)))
+    facts = opened(step, outcomes).facts
+    assert facts["trees"] == 2
+    holder, files = read_part(outcomes[0][0].local)
+    assert {row[0] for row in holder["rows"]} == set(range(6))
+    lines = [line.split(",") for line in files["scores.csv"].decode().splitlines()]
+    assert lines[0] == ["row", "score_0", "score_1", "score_2", "part"]
+    scores = np.array([[float(cell) for cell in line[1:4]] for line in lines[1:]])
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-9)
+    right, is_test = scores.argmax(axis=1) == kind, np.array([line[4] == "test" for line in lines[1:]])
+    assert float(facts["accuracy"]) == pytest.approx(right[~is_test].mean())
+    assert float(facts["held_out_accuracy"]) == pytest.approx(right[is_test].mean())
+    assert right[~is_test].mean() > 0.6
+    for name, rows in (("confusion", ~is_test), ("held_out_confusion", is_test)):
+        for actual, line in enumerate(facts[name]):
+            for taken, cell in enumerate(line):
+                count = int(np.sum(rows & (kind == actual) & (scores.argmax(axis=1) == taken)))
+                assert cell == count or (cell is None)
+                assert count >= 20 or cell is None
+
+
+def test_no_small_cell_of_a_confusion_table_can_be_told_from_the_others() -> None:
+    table = np.array([[90, 3, 30], [12, 80, 0], [25, 40, 70]])
+    assert shown_cells(table, 3) == [[90, None, 30], [12, 80, None], [25, 40, 70]]
+    assert shown_cells(table, 10) == [[90, None, 30], [None, 80, None], [25, 40, 70]]
+    assert shown_cells(np.diag([9, 9, 50]), 10) == [[None, None, None], [None, None, None], [None, None, 50]]
+    assert shown_cells(np.diag([4, 50, 60]) + 10, 20) == [
+        [None, None, None],
+        [None, None, None],
+        [None, None, 70],
+    ]
+    assert shown_cells(table + 10, 10) == (table + 10).tolist()
+
+
 def test_the_area_under_the_curve_stays_hidden_where_a_label_has_few_rows() -> None:
     step = checked({"loss": "recipients", "test_percent": 25, "min_cohort": 99})
     facts = opened(step, run_mesh(play(step))).facts
@@ -232,6 +270,23 @@ def test_releases_of_different_runs_or_of_some_owners_are_refused() -> None:
         COMPONENT.open_result(step, {"owner-1": one, "owner-2": other})
     with pytest.raises(JobFailed, match="2 owners"):
         COMPONENT.open_result(step, {"owner-1": one})
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "words"),
+    [
+        (np.arange(ROWS) % 4, ValueOutOfRange, "label default: 100 of 400 values are no class from 0 to 2"),
+        (np.arange(ROWS) % 2 * 2, InvalidInput, "label default: expected rows of 3 classes, got rows of 2"),
+    ],
+)
+def test_a_label_of_other_classes_ends_the_step_before_anything_is_released(
+    label: Any, error: type[Exception], words: str
+) -> None:
+    step = checked({"objective": "softmax", "classes": 3})
+    ended = mesh_outcomes(play(step, ({**FIRST, "default": label}, SECOND)), mesh_of(2, timeout_s=5))
+    assert isinstance(ended[0], error)
+    assert words in str(ended[0])
+    assert isinstance(ended[1], Exception)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +331,9 @@ def test_misaligned_and_too_few_rows_and_constant_columns_end_the_step() -> None
         ({"loss": "owners"}, None, "params.loss"),
         ({"batch": 4}, None, "params.batch"),
         ({"patience": 3}, None, "params.patience"),
+        ({"objective": "softmax"}, None, "params"),
+        ({"objective": "softmax", "classes": 17}, None, "params.classes"),
+        ({"classes": 3}, None, "params"),
         ({"top_rate_micro": 200_000}, None, "params"),
         ({"top_rate_micro": 700_000, "other_rate_micro": 400_000}, None, "params"),
         ({"other_rate_micro": 100_000}, None, "params"),
