@@ -18,6 +18,7 @@ _PAGES = {
     "vertical/regression": "models-regression.md",
     "vertical/scoring": "models.md#scores",
     "vertical/secureboost": "models-boosting.md",
+    "vertical/tree-scoring": "models-boosting.md#scores",
     "vertical/woe": "models-scorecard.md",
 }
 """Protocols that have a page of their own; the others are sections of protocols.md."""

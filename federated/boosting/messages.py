@@ -40,6 +40,7 @@ __all__ = [
     "encode_terms",
     "receive_bytes",
     "send_bytes",
+    "unpacked_sides",
 ]
 
 PIECE_BYTES = 1024 * 1024
@@ -160,6 +161,11 @@ def decode_sides(payload: bytes, splits: int, rows: int) -> NDArray[np.bool_]:
     reader = wire.Reader("sides", payload)
     packed = reader.array("sides", "u1", (splits, -(-rows // 8)))
     reader.finish()
+    return unpacked_sides(packed, rows)
+
+
+def unpacked_sides(packed: NDArray[np.uint8], rows: int) -> NDArray[np.bool_]:
+    """Which rows go left, from uint8[splits, rows / 8]; refuses bits beyond the rows."""
     found = np.unpackbits(packed, axis=1)
     if np.any(found[:, rows:]):
         raise MalformedMessage(f"sides: bits beyond the {rows} rows")

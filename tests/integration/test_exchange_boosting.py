@@ -13,7 +13,7 @@ import pytest
 
 from exchange.testing import ConsortiumInProcess
 from federated import boosting
-from federated.boosting import Settings
+from federated.boosting import Objective, Settings
 from ledger.entries import new_id
 from ledger.times import system_clock
 from mpc.mesh import Mesh, mesh_run
@@ -81,12 +81,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInPr
 
 def _terms(columns: list[str]) -> dict[str, Any]:
     return {
-        "operations": ["psi/ecdh", "model/boosting"],
+        "operations": ["psi/ecdh", "model/boosting", "model/score-trees"],
         "columns": columns,
         "uses": 20,
         "expires": EXPIRES,
         "min_cohort": 50,
-        "output_types": ["aggregate", "cardinality"],
+        "output_types": ["aggregate", "cardinality", "scores"],
     }
 
 
@@ -133,6 +133,13 @@ def train(at: ConsortiumInProcess, submitter: str, params: dict[str, Any], reade
         recipients=[own],
     )
     read = _step("read", reader, {"reader": own}, after=["train"])
+    if reader == "model/score-trees":
+        read = fit | {
+            "id": "read",
+            "component": reader,
+            "after": ["match", "train"],
+            "params": {"min_cohort": 50},
+        }
     spec = {
         "v": 1,
         "job": new_id("job", system_clock),
@@ -199,6 +206,16 @@ def test_trees_of_classes_are_told_apart(running: ConsortiumInProcess) -> None:
     assert float(answer["rows"][-1][1]) < float(answer["rows"][0][1])
     assert float(answer["facts"]["accuracy"]) > 0.5
     assert [len(line) for line in answer["facts"]["held_out_confusion"]] == [3, 3, 3]
+
+
+def test_the_label_holder_scores_the_matched_rows_by_the_trees_of_one_job(
+    running: ConsortiumInProcess,
+) -> None:
+    answer = train(running, "lender", {}, "model/score-trees")
+    expected = boosting.scores(pooled().margins, Objective.LOGISTIC)[0]
+    assert [int(row) for row, _ in answer["rows"]] == list(range(40, 220))
+    assert sorted(float(score) for _, score in answer["rows"]) == pytest.approx(sorted(expected), abs=1e-9)
+    assert "income" not in json.dumps(answer)
 
 
 def test_an_owner_that_asked_reads_the_structure_and_its_own_thresholds(running: ConsortiumInProcess) -> None:

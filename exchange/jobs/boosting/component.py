@@ -95,7 +95,7 @@ def _run(context: StepContext) -> Outcome:
                 told = figures_of(holder, label, least, settings)
     facts = {"rows": trained, "held_out": held_out, "trees": rounds, **told}
     return Outcome(
-        local=TreesPart(binned.names, own, split, structure).encode(),
+        local=TreesPart(binned.names, own, split, settings.objective, structure).encode(),
         release=canonical.encode(facts),
         cohort=min(trained, held_out or trained),
         figures=2 if held_out else 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,13 @@ from exchange.jobs.component import Component, Outcome, StepContext
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
-from federated.boosting import OwnSplit, Split, Tree
+from federated.boosting import Objective, OwnSplit, Split, Tree
 from ledger import canonical
 from mpc import wire
 from mpc.secrecy import Unprintable
 from policies.plans import Plan
 
-__all__ = ["COMPONENT", "Structure", "TreesPart", "text"]
+__all__ = ["COMPONENT", "Structure", "TreesPart", "score_table", "text"]
 
 FORMAT = 2
 _DIGITS = 12
@@ -31,6 +31,24 @@ _Floats = NDArray[np.float64]
 def text(number: float) -> str:
     """A number as canonical JSON carries it, to twelve digits."""
     return f"{number:.{_DIGITS}g}"
+
+
+def score_table(
+    rows: NDArray[np.int64], scores: _Floats, facts: Mapping[str, object], **more: list[str]
+) -> ResultTable:
+    """A line for each row, with its score or one of each class.
+
+    Args:
+        rows: int64[rows], their numbers.
+        scores: float64[classes or 1, rows].
+        facts: of the table.
+        more: further columns.
+    """
+    names = ["score"] if len(scores) == 1 else [f"score_{number}" for number in range(len(scores))]
+    cells = [[text(one) for one in line] for line in scores.tolist()]
+    return ResultTable(
+        ("row", *names, *more), tuple(zip(rows.tolist(), *cells, *more.values(), strict=True)), dict(facts)
+    )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -60,20 +78,25 @@ class TreesPart(Unprintable):
         columns: its columns, by number.
         own: its own splits, by record.
         held_out: which of the aligned rows were not trained on.
+        objective: that the trees were grown by.
         structure: at the label holder; None elsewhere.
     """
 
     columns: tuple[str, ...]
     own: tuple[OwnSplit, ...]
     held_out: HeldOut
+    objective: Objective
     structure: Structure | None = None
 
     def encode(self) -> bytes:
         """Encode, for the node's own sealed store."""
-        names = canonical.encode({"columns": list(self.columns), **vars(self.held_out)})
+        objective = self.objective.value
+        head = canonical.encode(
+            {"columns": list(self.columns), "objective": objective, **vars(self.held_out)}
+        )
         parts = [
             wire.encode_uint64(FORMAT),
-            wire.encode_array(np.frombuffer(names, dtype=np.uint8)),
+            wire.encode_array(np.frombuffer(head, dtype=np.uint8)),
             _integers([one.column for one in self.own]),
             _floats([one.threshold for one in self.own]),
             wire.encode_uint64(self.structure is not None),
@@ -112,8 +135,8 @@ class TreesPart(Unprintable):
         reader = wire.Reader("part of trees", raw)
         if (version := reader.uint64("format")) != FORMAT:
             raise JobFailed(f"part of trees: expected format {FORMAT}, got {version}")
-        names: Any = canonical.decode(reader.array("columns", "u1", (None,)).tobytes())
-        held_out = HeldOut(names["seed"], names["percent"])
+        told: Any = canonical.decode(reader.array("columns", "u1", (None,)).tobytes())
+        held_out = HeldOut(told["seed"], told["percent"])
         columns, thresholds = _read(reader, "columns"), _read_floats(reader, "thresholds")
         own = tuple(OwnSplit(*one) for one in zip(columns, thresholds.tolist(), strict=True))
         structure = None
@@ -133,7 +156,7 @@ class TreesPart(Unprintable):
             scores = reader.array("scores", "<u8", (len(base), None)).view(np.float64)
             structure = Structure(tuple(base), tuple(trees), scores, tuple(losses), tuple(held_out_losses))
         reader.finish()
-        return cls(tuple(names["columns"]), own, held_out, structure)
+        return cls(tuple(told["columns"]), own, held_out, Objective(told["objective"]), structure)
 
     def table(self) -> ResultTable:
         """What the owner reads: its splits, or the structure with its own splits filled in."""
@@ -155,14 +178,10 @@ class TreesPart(Unprintable):
 
     def scores(self, structure: Structure) -> ResultTable:
         """A score for each aligned row, or one of each class, and whether it was trained on."""
-        classes, rows = structure.scores.shape
+        rows = structure.scores.shape[1]
         part = np.full(rows, "train")
         part[self.held_out.test(rows)] = "test"
-        lines = zip(
-            range(rows), *(map(text, one) for one in structure.scores.tolist()), part.tolist(), strict=True
-        )
-        names = ["score"] if classes == 1 else [f"score_{number}" for number in range(classes)]
-        return ResultTable(("row", *names, "part"), tuple(lines))
+        return score_table(np.arange(rows), structure.scores, {}, part=part.tolist())
 
     def _nodes(self, structure: Structure) -> Iterator[tuple[Cell, ...]]:
         for number, tree in enumerate(structure.trees):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.boosting import part
@@ -15,6 +16,7 @@ from exchange.jobs.boosting.component import COMPONENT, settings_of
 from exchange.jobs.boosting.fit import shown_cells
 from exchange.jobs.boosting.part import TreesPart
 from exchange.jobs.component import StepContext
+from exchange.jobs.scoring import trees
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import JOB, nothing_lent
 from federated.boosting import Objective, Settings, auc
@@ -42,7 +44,11 @@ RECIPIENT = "did:key:zAnalyst"
 FAST = {"trees": 2, "depth": 2, "bins": 8}
 
 
-def spec_of(params: dict[str, Any], columns: Mapping[str, Sequence[str]] | None = None) -> JobSpec:
+def spec_of(
+    params: dict[str, Any],
+    columns: Mapping[str, Sequence[str]] | None = None,
+    later: Sequence[dict[str, Any]] = (),
+) -> JobSpec:
     inputs = columns or {"owner-1": list(FIRST), "owner-2": list(SECOND)}
     step: dict[str, Any] = {
         "id": "train",
@@ -59,7 +65,7 @@ def spec_of(params: dict[str, Any], columns: Mapping[str, Sequence[str]] | None 
     }
     match = step | {"id": "match", "component": "psi/ecdh", "after": [], "recipients": []}
     return JobSpec.from_json(
-        {"v": 1, "job": JOB, "title": "t", "purpose": "p", "agreements": {}, "steps": [match, step]}
+        {"v": 1, "job": JOB, "title": "t", "purpose": "p", "agreements": {}, "steps": [match, step, *later]}
     )
 
 
@@ -232,6 +238,130 @@ def test_trees_of_classes_give_every_class_a_score_and_recipients_a_confusion_ta
                 count = int(np.sum(rows & (kind == actual) & (scores.argmax(axis=1) == taken)))
                 assert cell == count or (cell is None)
                 assert count >= 20 or cell is None
+
+
+def score_spec(**change: Any) -> JobSpec:
+    is_held_out, owners = change.pop("held_out", True), {"owner-1": list(FIRST), "owner-2": list(SECOND)}
+    parties = {role: f"did:key:z{role}" for role in owners}
+    step: dict[str, Any] = {
+        "id": "score",
+        "component": "model/score-trees",
+        "version": 1,
+        "parties": parties,
+        "inputs": {
+            role: {
+                "asset": f"{role}/table",
+                "columns": [{"name": name, "decimals": 0} for name in names if name != "default"],
+            }
+            for role, names in owners.items()
+        },
+        "after": ["match", "train"],
+        "params": {"min_cohort": 20},
+        "recipients": [parties["owner-1"]],
+        **change,
+    }
+    return spec_of({"test_percent": 25} if is_held_out else {}, later=[step])
+
+
+def score_play(step: Step, parts: Sequence[bytes], rows: NDArray[np.int64]) -> list[Any]:
+    """The roles of a step of scores, each with its part of the trees and the numbers of its rows."""
+    ranks = trees.COMPONENT.ranks(step)
+
+    def role(mesh: Mesh) -> Any:
+        own, table = ranks[mesh.rank], (FIRST, SECOND)[mesh.rank]
+        context = context_of(
+            step,
+            own,
+            ranks,
+            session=mesh.session,
+            read=lambda name: iter([pa.record_batch([pa.array(table[name])], names=[name])]),
+            channel=lambda other: mesh.channels[ranks.index(other)],
+            earlier={"match": rows.astype("<i8").tobytes(), "train": parts[mesh.rank]},
+        )
+        stats = [one.stats for one in mesh.channels.values()]
+        outcome = trees.COMPONENT.run(context)
+        return outcome, sum(one.bytes_sent for one in stats), sum(one.rounds for one in stats)
+
+    return [role] * len(ranks)
+
+
+@pytest.mark.parametrize("part", ["all", "train", "test"])
+def test_scores_of_the_rows_trained_on_and_held_out_are_those_of_training(part: str) -> None:
+    spec = score_spec(params={"min_cohort": 20, "part": part})
+    outcomes = run_mesh(play(spec.step("train")))
+    step, parts = spec.step("score"), [one[0].local for one in outcomes]
+    expected = [line.split(",") for line in read_part(parts[0])[1]["scores.csv"].decode().splitlines()[1:]]
+    (first, *_), (second, *_) = run_mesh(score_play(step, parts, np.arange(ROWS)))
+    assert (second.files, first.release) == ({}, None)
+    lines = [line.split(",") for line in first.files["scores.csv"].decode().splitlines()]
+    assert lines[0] == ["row", "score"]
+    wanted = [line for line in expected if part in ("all", line[2])]
+    assert len(wanted) == {"all": 400, "train": 300, "test": 100}[part]
+    assert [line[0] for line in lines[1:]] == [line[0] for line in wanted]
+    assert [float(line[1]) for line in lines[1:]] == pytest.approx([float(line[1]) for line in wanted])
+
+
+def test_scores_of_other_rows_come_by_their_numbers_and_cost_what_is_estimated() -> None:
+    spec = score_spec(held_out=False)
+    parts = [one[0].local for one in run_mesh(play(spec.step("train")))]
+    scores = TreesPart.decode(parts[0]).structure
+    assert scores is not None
+    rows, step = RNG.permutation(ROWS)[:50], spec.step("score")
+    ended = run_mesh(score_play(step, parts, rows))
+    lines = [line.split(",") for line in ended[0][0].files["scores.csv"].decode().splitlines()[1:]]
+    assert [int(line[0]) for line in lines] == sorted(rows.tolist())
+    assert [float(line[1]) for line in lines] == pytest.approx(scores.scores[0][np.sort(rows)].tolist())
+    assert trees.COMPONENT.estimate is not None
+    estimate = trees.COMPONENT.estimate(step, {"owner-1": 50, "owner-2": 50})
+    for role, (_, sent, rounds) in zip(trees.COMPONENT.ranks(step), ended, strict=True):
+        assert sent <= estimate[role].sent_bytes
+        assert rounds <= estimate[role].rounds
+
+
+def test_scores_are_refused_to_too_few_rows_and_parts_at_the_wrong_owner() -> None:
+    spec = score_spec(held_out=False)
+    parts = [one[0].local for one in run_mesh(play(spec.step("train")))]
+    step = spec.step("score")
+    for given, rows, words in (
+        (parts, np.arange(19), "expected at least 20 rows to score"),
+        (parts[::-1], np.arange(ROWS), "expected the structure of the trees at owner-1 alone"),
+    ):
+        ended = mesh_outcomes(score_play(step, given, rows), mesh_of(2, timeout_s=4))
+        assert all(isinstance(end, JobFailed) and words in str(end) for end in ended), ended
+
+
+@pytest.mark.parametrize(
+    ("change", "at"),
+    [
+        ({"recipients": [RECIPIENT]}, "recipients"),
+        ({"recipients": []}, "recipients"),
+        ({"after": ["match"]}, "after"),
+        ({"after": ["train", "match"]}, "after[0]"),
+        ({"params": {"min_cohort": 20, "part": "test"}, "held_out": False}, "params.part"),
+        ({"params": {"min_cohort": 20, "part": "most"}}, "params.part"),
+    ],
+)
+def test_a_step_of_scores_that_does_not_fit_is_refused_by_name(change: dict[str, Any], at: str) -> None:
+    spec = score_spec(**change)
+    step = spec.step("score")
+    with pytest.raises(InvalidRequest) as caught:
+        check_score(spec, step)
+    assert caught.value.field == f"steps.score.{at}"
+
+
+def check_score(spec: JobSpec, step: Step) -> None:
+    trees.COMPONENT.check(spec, step)
+    assert trees.COMPONENT.check_follows is not None
+    for before in step.after:
+        trees.COMPONENT.check_follows(step, spec.step(before))
+
+
+def test_the_plan_of_scores_shows_sides_of_others_columns_to_the_label_holder_alone() -> None:
+    spec = score_spec()
+    check_score(spec, spec.step("score"))
+    uses = [use for use in trees.COMPONENT.uses(spec.step("score")) if use.viewer]
+    assert {(use.column, use.viewer) for use in uses} == {(name, "did:key:zowner-1") for name in SECOND}
+    assert all(Level.AFTER_COMPARE in use.after and Level.AFTER_AGGREGATE not in use.after for use in uses)
 
 
 def test_no_small_cell_of_a_confusion_table_can_be_told_from_the_others() -> None:
