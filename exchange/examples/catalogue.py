@@ -131,6 +131,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             tolerance=0.05,
         ),
         Example(
+            "regression-counts",
+            regression.counted,
+            ("model/poisson", "psi/ecdh", "report/result"),
+            tolerance=0.05,
+        ),
+        Example(
             "regression-evaluated",
             regression.evaluated,
             ("model/evaluate", "model/logistic", "model/score", "psi/ecdh", "report/evaluation"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exchange.examples.stage import ANALYST, MIN_COHORT, REGULATOR, Stage, step
 from federated import metrics
 
-__all__ = ["evaluated", "linear", "logistic", "own_part", "scored"]
+__all__ = ["counted", "evaluated", "linear", "logistic", "own_part", "scored"]
 
 _PEOPLE, _ALONE = 400, 40
 _SPLIT: Final = {"coefficients": "split"}
@@ -21,6 +21,7 @@ _COLUMNS = {
         "person": ("identifier", "AFTER_JOIN"),
         "late": ("label", "AFTER_AGGREGATE"),
         "spent": ("label", "AFTER_AGGREGATE"),
+        "visits": ("label", "AFTER_AGGREGATE"),
         "debt": ("feature", "AFTER_AGGREGATE"),
     },
     "utility": {
@@ -41,6 +42,12 @@ def linear(stage: Stage) -> tuple[object, object]:
     x, label = _pooled("spent")
     weights = np.linalg.lstsq(x.T, (label - label.mean()) / label.std(), rcond=None)[0]
     return _coefficients(stage, "linear", "spent"), _named(weights)
+
+
+def counted(stage: Stage) -> tuple[object, object]:
+    """The same for how often something happens, in multiples of the mean."""
+    x, label = _pooled("visits")
+    return _coefficients(stage, "poisson", "visits"), _named(_poisson(x, label / label.mean()))
 
 
 def own_part(stage: Stage) -> tuple[object, object]:
@@ -110,8 +117,9 @@ def _tables() -> dict[str, pa.Table]:
     fitted = (debt - 4_000) / 1_500 - (income - 2_500) / 700
     late = (generator.random(_PEOPLE) < 1 / (1 + np.exp(-fitted))).astype(np.int64)
     spent = 900 + 0.2 * income - 3 * age + generator.normal(0, 100, _PEOPLE)
+    visits = generator.poisson(3 * np.exp(fitted / 4))
     people = [f"C{number:04d}" for number in range(_PEOPLE)]
-    lender = pa.table({"person": people, "late": late, "spent": spent, "debt": debt})
+    lender = pa.table({"person": people, "late": late, "spent": spent, "visits": visits, "debt": debt})
     utility = pa.table({"person": people, "income": income, "age": age})
     return {"lender": lender.slice(0, _PEOPLE - _ALONE), "utility": utility.slice(_ALONE)}
 
@@ -131,6 +139,15 @@ def _logistic(x: NDArray[np.float64], label: NDArray[np.float64]) -> NDArray[np.
     for _ in range(30):
         fitted = 1 / (1 + np.exp(-weights @ x))
         weights -= np.linalg.solve((x * (fitted * (1 - fitted))) @ x.T, x @ (fitted - label))
+    return weights
+
+
+def _poisson(x: NDArray[np.float64], label: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit by Newton's method."""
+    weights = np.zeros(len(x))
+    for _ in range(30):
+        mean = np.exp(weights @ x)
+        weights -= np.linalg.solve((x * mean) @ x.T, x @ (mean - label))
     return weights
 
 

@@ -143,6 +143,7 @@ def built_in() -> Registry:
         joint_statistics.COMPONENT,
         regression.LINEAR,
         regression.LOGISTIC,
+        regression.POISSON,
         scoring.COMPONENT,
         stability.COMPONENT,
         tree_scores.COMPONENT,

@@ -77,8 +77,8 @@ def _batch(layout: Layout, settings: Settings, rows: int) -> Cost:
 
 
 def _residual(settings: Settings, rows: int) -> Cost:
-    predicted = costs.sigmoid(rows) if settings.family is Family.LOGISTIC else costs.quotient(rows)
-    return costs.product(rows) + predicted
+    of = {Family.LOGISTIC: costs.sigmoid, Family.LINEAR: costs.quotient, Family.POISSON: costs.exponential}
+    return costs.product(rows) + of[settings.family](rows)
 
 
 def _squares(rows: int) -> Cost:

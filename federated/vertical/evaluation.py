@@ -73,9 +73,9 @@ class Sizes:
 
     def __post_init__(self) -> None:
         bin_edges(self.rows, self.bins)
-        # The squares of a linear regression's errors have 24 fractional bits and add up to less than 2^63.
+        # The squares of errors of numbers have 24 fractional bits and add up to less than 2^63.
         largest = 2**39 // (PART_LIMIT * (self.owners + 1)) ** 2
-        if self.family is Family.LINEAR and self.rows > largest:
+        if self.family is not Family.LOGISTIC and self.rows > largest:
             raise InvalidInput(f"expected at most {largest} rows of {self.owners} owners, got {self.rows}")
 
     @property
@@ -94,11 +94,11 @@ class Evaluation:
     """What recipients learn.
 
     Attributes:
-        binned: bins of rows by score, highest first; scores are probabilities, or fitted values.
-        auc: exact for scores to `SCORE_FRACTION` fractional bits; None of a linear regression.
+        binned: bins of rows by score, highest first; scores are probabilities, or expected values.
+        auc: exact for scores to `SCORE_FRACTION` fractional bits; of a logistic regression alone.
         ks: the same, over all thresholds.
-        brier: within the error of the logistic function on shares, 0.0032; None of a linear regression.
-        errors: of a linear regression, else None.
+        brier: within the error of the logistic function on shares, 0.0032; of a logistic regression alone.
+        errors: of another regression, else None.
     """
 
     binned: Binned
@@ -115,13 +115,13 @@ def evaluate(rt: Runtime, sizes: Sizes, part: Ints | None, label: Floats | None)
         rt: the run; the ranks of the owners come first.
         sizes: as agreed, equal at all parties.
         part: int64[rows] of this owner, from `scoring.part_of_scores`; None where it is none.
-        label: float64[rows] at rank 0: 0 and 1, or standardised as it was trained on; None elsewhere.
+        label: float64[rows] at rank 0: 0 and 1, or in the unit that it was trained in; None elsewhere.
 
     Returns:
         Shared int64[results], for `opened`.
 
     Raises:
-        ValueOutOfRange: a label of `PART_LIMIT` deviations or more; nothing was sent of it.
+        ValueOutOfRange: a label of `PART_LIMIT` units or more; nothing was sent of it.
         InvalidInput: arrays that do not fit the sizes.
 
     Security: as the runtime: semi-honest, one of three. Leaks: see `EVALUATION`. Cost: see `cost`.
@@ -131,12 +131,15 @@ def evaluate(rt: Runtime, sizes: Sizes, part: Ints | None, label: Floats | None)
     is_logistic = sizes.family is Family.LOGISTIC
     y = rt.share(0, _encoded(label, sizes, 1 if is_logistic else _UNIT), sizes.rows, limit=PART_LIMIT * _UNIT)
     keys, bits, falls = [fitted], [sizes.score_bits], [True]
-    if not is_logistic:
+    if sizes.family is Family.LINEAR:
         (key,), (actual,) = rt.sort(keys, [y], bits, falls)
         return concatenate([*_sums(rt, sizes, actual), *_sums(rt, sizes, key), *_errors(rt, fitted, y)])
-    chance = rt.add_public(
-        rt.sigmoid(_within_reach(rt, fitted), SCORE_FRACTION), 2 ** (logistic.FRACTION - 1)
-    )
+    within = _within_reach(rt, fitted, round(sizes.family.reach * _UNIT))
+    if sizes.family is Family.POISSON:
+        expected = rt.quotient(rt.exponential(within, SCORE_FRACTION), 2**_ROUND_OFF)
+        _, (actual, placed) = rt.sort(keys, [y, expected], bits, falls)
+        return concatenate([*_sums(rt, sizes, actual), *_sums(rt, sizes, placed), *_errors(rt, expected, y)])
+    chance = rt.add_public(rt.sigmoid(within, SCORE_FRACTION), 2 ** (logistic.FRACTION - 1))
     distance = rt.quotient(rt.sub(chance, rt.scale(y, 2**logistic.FRACTION)), 2**_ROUND_OFF)
     (key,), (actual, chance) = rt.sort(keys, [y, chance], bits, falls)
     ones = rt.constant(np.ones(sizes.rows, dtype=np.int64))
@@ -152,7 +155,8 @@ def opened(sizes: Sizes, results: Ints, *, mean: float = 0.0, deviation: float =
     Args:
         sizes: of the run.
         results: int64[results].
-        mean: of the label of a linear regression, which is told in its own unit.
+        mean: of the label, where that is told in its own unit: the label was trained on less the mean, over
+            the deviation.
         deviation: the same.
     """
     rows = np.diff(bin_edges(sizes.rows, sizes.bins))
@@ -180,11 +184,13 @@ def cost(sizes: Sizes, parties: int) -> Cost:
     for owner in range(sizes.owners):
         total += costs.shared(owner, rows)
     total += costs.order_of(rows, [bits])
+    errors = costs.product(1) * 3 + costs.sign(rows) + costs.to_arithmetic(rows)
     if sizes.family is Family.LINEAR:
-        errors = costs.product(1) * 3 + costs.sign(rows) + costs.to_arithmetic(rows)
         return total + costs.reorder(rows, 2) + errors
-    reach = costs.sign(rows) + costs.select(rows)
-    total += reach * 2 + costs.sigmoid(rows) + costs.quotient(rows)
+    total += (costs.sign(rows) + costs.select(rows)) * 2 + costs.quotient(rows)
+    if sizes.family is Family.POISSON:
+        return total + costs.exponential(rows) + costs.reorder(rows, 3) + errors
+    total += costs.sigmoid(rows)
     total += costs.reorder(rows, 3) + costs.group_sums(rows, 2, [bits])
     order = costs.product(1) + costs.product(2 * rows) + costs.extreme(1, 2 * rows, _area_bits(rows))
     return total + order + costs.product(1)
@@ -215,7 +221,7 @@ def _encoded(label: Floats | None, sizes: Sizes, unit: int) -> Ints | None:
     misfits = int(np.count_nonzero(~(np.abs(label) < PART_LIMIT)))
     if misfits:
         raise ValueOutOfRange(
-            f"label: {misfits} of {len(label)} values are not below {PART_LIMIT} deviations"
+            f"label: {misfits} of {len(label)} values are not below {PART_LIMIT} of the units trained in"
         )
     encoded: Ints = np.rint(label * unit).astype(np.int64)
     return encoded
@@ -227,9 +233,8 @@ def _sums(rt: Runtime, sizes: Sizes, column: Shared) -> list[Shared]:
     return [rt.sum(column[low:high]) for low, high in pairwise(edges)]
 
 
-def _within_reach(rt: Runtime, fitted: Shared) -> Shared:
-    """Fitted values, those beyond what the logistic function on shares can take brought inside."""
-    reach = logistic.REACH * _UNIT
+def _within_reach(rt: Runtime, fitted: Shared, reach: int) -> Shared:
+    """Fitted values, those beyond what the series on shares can take brought inside."""
     for bound in (reach, -reach):
         rest = rt.add_public(rt.neg(fitted) if bound > 0 else fitted, reach)
         edge = rt.constant(np.full(fitted.rows, bound, dtype=np.int64))

@@ -7,8 +7,11 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mpc.errors import InvalidInput
-from mpc.replicated import logistic
+from mpc.replicated import exponential, logistic
 from mpc.spec import Adversary, ProtocolSpec
 
 __all__ = [
@@ -29,7 +32,8 @@ FEATURE_FRACTION: Final = 14
 WEIGHT_FRACTION: Final = 20
 """Fractional bits of features and of coefficients."""
 LIMIT: Final = 2**7
-"""Standardised values stay below 128 in magnitude; so do labels of a linear regression."""
+"""Standardised values stay below 128 in magnitude; so do labels of a linear regression, and of a Poisson
+regression in units of their mean."""
 MAX_BATCH: Final = 4096
 """A sum of 2^12 products below 2^7, with 14 + 27 fractional bits, stays below 2^60."""
 MAX_COLUMNS: Final = 1024
@@ -56,24 +60,33 @@ SPEC: Final = ProtocolSpec(
         "helper": (_PUBLIC, _EPOCHS, _HELD_OUT, _ENDED),
     },
     cost="a batch of b rows and d columns takes 6 rounds and 8 (b + b + 3 d) bytes a party, and 512 b more "
-    "from party 0 for the logistic function; to the byte by federated.vertical.costs",
+    "from party 0 for the logistic function; for the exponential function 8 rounds, 8 b more a party and "
+    "176 b from party 0; to the byte by federated.vertical.costs",
     source="mini-batch gradient descent on shares: Mohassel, Zhang 2017 (SecureML); shares: Araki, Furukawa, "
-    "Lindell, Nof, Ohara 2016; logistic function: Zheng et al. 2023",
-    summary="Logistic and linear regression on shares of several owners' columns, with coefficients for "
-    "each owner of its own columns or for named recipients.",
+    "Lindell, Nof, Ohara 2016; logistic and exponential function: Zheng et al. 2023",
+    summary="Logistic, linear and Poisson regression on shares of several owners' columns, with coefficients "
+    "for each owner of its own columns or for named recipients.",
 )
 
 
 class Family(StrEnum):
-    """What is fitted: the label's probability, or its mean."""
+    """What is fitted: the label's probability, its mean, or the logarithm of its mean where it counts."""
 
     LOGISTIC = "logistic"
     LINEAR = "linear"
+    POISSON = "poisson"
 
     @property
-    def reach(self) -> int:
+    def reach(self) -> float:
         """Fitted values beyond it mean that training has failed."""
-        return logistic.REACH if self is Family.LOGISTIC else 4 * LIMIT
+        return {"logistic": logistic.REACH, "linear": 4 * LIMIT, "poisson": exponential.REACH}[self]
+
+    def mean_of(self, fitted: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse link: what the model says of rows with these fitted values, in the label's unit."""
+        if self is Family.LOGISTIC:
+            chance: NDArray[np.float64] = np.exp(-np.logaddexp(0, -fitted))
+            return chance
+        return np.exp(fitted) if self is Family.POISSON else fitted
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class Settings:
     """What the owners agreed to run.
 
     Attributes:
-        family: logistic or linear.
+        family: logistic, linear or poisson.
         epochs: passes over the rows, at most.
         batch: largest number of rows of one step.
         rate: step size, 0.01 to 2; in the second half of the epochs it falls towards 0, see `rate_of`.

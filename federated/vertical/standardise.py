@@ -75,16 +75,25 @@ def standardise(columns: Sequence[Floats], names: Sequence[str]) -> Standardised
 
 
 def check_label(label: Floats, name: str, family: Family) -> None:
-    """Check the label: 0 and 1, both of them, for a logistic regression; finite for a linear one.
+    """Check the label.
+
+    For a logistic regression it is 0 and 1, both of them; for a linear one finite; for a Poisson regression
+    not negative, and not 0 throughout.
 
     Raises:
-        ValueOutOfRange: values that are not finite, or other than 0 and 1; counted.
-        InvalidInput: one class only.
+        ValueOutOfRange: values that are not finite, other than 0 and 1, or below 0; counted.
+        InvalidInput: one class only, or nothing but 0.
 
     Security: local. Leaks: nothing; local. Cost: local. Source: none.
     """
     _check_finite(label, name)
     if family is Family.LINEAR:
+        return
+    if family is Family.POISSON:
+        if negative := int(np.count_nonzero(label < 0)):
+            raise ValueOutOfRange(f"label {name}: {negative} of {len(label)} values are below 0")
+        if not np.any(label):
+            raise InvalidInput(f"label {name}: all {len(label)} values are 0")
         return
     misfits = int(np.count_nonzero((label != 0) & (label != 1)))
     if misfits:

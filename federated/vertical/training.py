@@ -63,7 +63,8 @@ def train(
         layout: rows and columns of every owner.
         settings: as agreed, equal at all parties.
         features: float64[columns, rows + held_out] of this owner, standardised; None where it has none.
-        label: float64[rows + held_out] at rank 0, 0 and 1 or standardised; None elsewhere.
+        label: float64[rows + held_out] at rank 0: 0 and 1, standardised, or counts over their mean; None
+            elsewhere.
         progress: told after each epoch.
 
     Raises:
@@ -177,6 +178,8 @@ def _predicted(rt: Runtime, family: Family, batch: Shared, weights: Shared) -> S
     fitted = _fitted(rt, batch, weights)
     if family is Family.LINEAR:
         return rt.quotient(fitted, 2 ** (_FITTED - logistic.FRACTION))
+    if family is Family.POISSON:
+        return rt.exponential(fitted, _FITTED)
     return rt.add_public(rt.sigmoid(fitted, _FITTED), 2 ** (logistic.FRACTION - 1))
 
 
@@ -227,9 +230,10 @@ def _stands_still(rt: Runtime, moved: Shared, tolerance: float) -> bool:
 def _check_reach(rt: Runtime, layout: Layout, family: Family, x: Shared, weights: Shared) -> None:
     """End the run where the approximation, or the ring, cannot have held.
 
-    One in a hundred rows may be out of reach: those far from the boundary hardly move it.
+    One in a hundred rows may be out of reach: those far from the boundary of a logistic regression hardly
+    move it.
     """
-    fitted, reach = _fitted(rt, x, weights), family.reach << _FITTED
+    fitted, reach = _fitted(rt, x, weights), round(family.reach * 2**_FITTED)
     above = rt.is_negative(rt.add_public(rt.neg(fitted), reach))
     below = rt.is_negative(rt.add_public(fitted, reach))
     outside = rt.sum(rt.to_arithmetic(concatenate_bits([above, below])))

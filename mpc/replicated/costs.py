@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mpc.replicated import division, logistic
+from mpc.replicated import exponential as exponential_series
 from mpc.replicated.links import KEY_BYTES
 from mpc.replicated.sharing import words_of
 from mpc.transcript import CONFIRMATION_BYTES
@@ -19,6 +20,7 @@ __all__ = [
     "bits_of",
     "conjunction",
     "divide",
+    "exponential",
     "extreme",
     "group_sums",
     "is_zero",
@@ -187,6 +189,11 @@ def quantile(rows: int, columns: int, bits: int) -> Cost:
 def sigmoid(rows: int) -> Cost:
     """Values of the logistic function: the sines and cosines of party 0, and one product."""
     return shared(0, 2 * logistic.TERMS * rows) + product(rows)
+
+
+def exponential(rows: int) -> Cost:
+    """Values of the exponential function: as `sigmoid`, and a quotient."""
+    return shared(0, 2 * exponential_series.TERMS * rows) + product(rows) + quotient(rows)
 
 
 def shuffle(rows: int, columns: int = 1) -> Cost:

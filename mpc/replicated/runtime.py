@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mpc.errors import InvalidInput, ValueOutOfRange
 from mpc.mesh import ConfirmedMesh, Mesh, mesh_run
 from mpc.randomness import Randomness
-from mpc.replicated import comparison, division, kernels, logistic, permuting, selection
+from mpc.replicated import comparison, division, exponential, kernels, logistic, permuting, selection
 from mpc.replicated.links import COMPUTING, KeyStream, Links
 from mpc.replicated.sharing import Shared, SharedBits, aligned, matched, pack, unpack, words_of
 from mpc.spec import ProtocolSpec
@@ -271,13 +271,6 @@ class Runtime:
         """A divided by a public number, within 1.5; see `mpc.replicated.division.quotient`."""
         return division.quotient(self, a, divisor)
 
-    def mul_fixed(self, a: Shared, b: Shared, decimals: int) -> Shared:
-        """Products of fixed-point values, back at ``decimals`` decimals, within 1.5 of the last place.
-
-        The exact products must stay below 2^62 - 10^decimals. Three rounds.
-        """
-        return division.quotient(self, self.mul(a, b), 10**decimals)
-
     def divide(self, a: Shared, b: Shared, *, dividend_bits: int = 61, divisor_bits: int = 29) -> Shared:
         """A divided by b, within 3; see `mpc.replicated.division.divide`."""
         return division.divide(self, a, b, dividend_bits=dividend_bits, divisor_bits=divisor_bits)
@@ -289,6 +282,10 @@ class Runtime:
     def sigmoid(self, a: Shared, fraction: int) -> Shared:
         """The logistic function less one half; see `mpc.replicated.logistic.sigmoid`."""
         return logistic.sigmoid(self, a, fraction)
+
+    def exponential(self, a: Shared, fraction: int) -> Shared:
+        """The exponential function; see `mpc.replicated.exponential.exponential`."""
+        return exponential.exponential(self, a, fraction)
 
     # Picking values.
 

@@ -44,7 +44,7 @@ __all__ = ["COMPONENT"]
 _BINS = 10
 _STATED = 3
 """Public numbers of each owner: its rows, its minimum and the family of the model."""
-_FAMILIES = (Family.LOGISTIC, Family.LINEAR)
+_FAMILIES = tuple(Family)
 _ROW_NS = 60_000
 _BASE_BYTES = 200 * 2**20
 _ROW_BYTES = 2_000
@@ -65,7 +65,7 @@ def _run(context: StepContext) -> Outcome:
         if rt.computes:
             shares = results.shares[0] + rt.zero(shares.shape)
     unit = {}
-    if label is not None and part is not None and sizes.family is Family.LINEAR:
+    if label is not None and part is not None and sizes.family is not Family.LOGISTIC:
         unit = {"label_mean": part.unit.label_mean, "label_deviation": part.unit.label_deviation}
     head = Head(sizes.family.value, sizes.rows, sizes.owners, sizes.bins, **unit)
     return Outcome(
@@ -79,7 +79,7 @@ def _run(context: StepContext) -> Outcome:
 
 
 def _label(context: StepContext, part: ScorePart) -> NDArray[np.float64]:
-    """The label of the scored rows, standardised where the model was trained on it like that.
+    """The label of the scored rows, in the unit that the model was trained in.
 
     Raises:
         MissingValues, WrongColumnType: from the source; nothing was sent.

@@ -19,8 +19,8 @@ __all__ = ["COMPONENT"]
 
 def _run(context: StepContext) -> Outcome:
     (name,) = context.step.after
-    _, evaluation = combined(context.before[name], context.released[name])
-    return Outcome(local=b"", files=table(evaluation).files() | drawn(evaluation))
+    sizes, evaluation = combined(context.before[name], context.released[name])
+    return Outcome(local=b"", files=table(sizes, evaluation).files() | drawn(evaluation))
 
 
 def _check(step: Step) -> None:

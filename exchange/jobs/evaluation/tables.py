@@ -9,7 +9,8 @@ from exchange.jobs.evaluation.release import combined
 from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
 from federated.metrics import Binned, Regression
-from federated.vertical.evaluation import Evaluation
+from federated.vertical import Family
+from federated.vertical.evaluation import Evaluation, Sizes
 
 __all__ = ["open_result", "table"]
 
@@ -34,14 +35,13 @@ _NUMBERS = ("bin", "rows", "mean score", "mean label")
 
 def open_result(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     """Put the releases of a step together and write them as a table."""
-    _, evaluation = combined(step, releases)
-    return table(evaluation)
+    return table(*combined(step, releases))
 
 
-def table(evaluation: Evaluation) -> ResultTable:
+def table(sizes: Sizes, evaluation: Evaluation) -> ResultTable:
     """Bins from the highest scores on; from ``flagged`` on, of a bin and all above it, which count as 1."""
     if evaluation.errors is not None:
-        return _of_numbers(evaluation.binned, evaluation.errors)
+        return _of_numbers(sizes.family, evaluation.binned, evaluation.errors)
     binned, calibration = evaluation.binned, evaluation.binned.calibration()
     lines: list[tuple[Cell, ...]] = []
     for place, (flagged, gain, lift) in enumerate(
@@ -82,14 +82,14 @@ def table(evaluation: Evaluation) -> ResultTable:
     return ResultTable(_CLASSES, tuple(lines), facts)
 
 
-def _of_numbers(binned: Binned, errors: Regression) -> ResultTable:
+def _of_numbers(family: Family, binned: Binned, errors: Regression) -> ResultTable:
     means = binned.calibration()
     cells = zip(binned.rows.tolist(), means.predicted.tolist(), means.observed.tolist(), strict=True)
     lines = tuple(
         (place, rows, _text(score), _text(label)) for place, (rows, score, label) in enumerate(cells, 1)
     )
     facts: dict[str, object] = {
-        "family": "linear",
+        "family": family.value,
         "rows": int(binned.rows.sum()),
         "mean_squared_error": _text(errors.mse),
         "mean_absolute_error": _text(errors.mae),

@@ -1,5 +1,6 @@
-"""Logistic and linear regression over columns of several owners, as steps of a job.
+"""Logistic, linear and Poisson regression over columns of several owners, as steps of a job.
 
-`component.LOGISTIC` and `component.LINEAR` train, `part.COMPONENT` reads an owner's own coefficients.
+`component.LOGISTIC`, `component.LINEAR` and `component.POISSON` train, `part.COMPONENT` reads an owner's own
+coefficients.
 docs/models-regression.md says the same for users.
 """

@@ -1,8 +1,9 @@
-"""Components ``model/logistic`` and ``model/linear``: regression over the aligned columns of several owners.
+"""Components ``model/logistic``, ``model/linear`` and ``model/poisson``: regression over several owners.
 
-Three parties compute: the first three owners, or two owners and a helper that enters nothing. ``owner-1``
-holds the label. The coefficients stay split, each owner with those of its own columns, or go to the
-recipients as shares that they alone can put together. Of a split model recipients learn how it was trained.
+The columns are those of aligned rows. Three parties compute: the first three owners, or two owners and a
+helper that enters nothing. ``owner-1`` holds the label. The coefficients stay split, each owner with those of
+its own columns, or go to the recipients as shares that they alone can put together. Of a split model
+recipients learn how it was trained.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from mpc.replicated import costs as runtime_costs
 from policies.column_control import Level
 from policies.plans import Aggregate, Operator, Plan, Reveal, Select
 
-__all__ = ["FORMAT", "LINEAR", "LOGISTIC", "ROWS_PER_COEFFICIENT", "own_columns", "settings_of"]
+__all__ = ["FORMAT", "LINEAR", "LOGISTIC", "POISSON", "ROWS_PER_COEFFICIENT", "own_columns", "settings_of"]
 
 FORMAT = 2
 ROWS_PER_COEFFICIENT = 10
@@ -126,10 +127,13 @@ def _run(context: StepContext) -> Outcome:
 
 
 def _label(name: str, values: _Floats, family: Family) -> tuple[_Floats, tuple[float, float]]:
-    """The label as it is trained on, with its mean and deviation where it is standardised."""
+    """The label as it is trained on: less the first of two numbers, over the second."""
     vertical.check_label(values, name, family)
     if family is Family.LOGISTIC:
         return values, (0.0, 1.0)
+    if family is Family.POISSON:
+        mean = float(values.mean())
+        return values / mean, (0.0, mean)
     made = vertical.standardise([values], [name])
     return made.values[0], (float(made.means[0]), float(made.deviations[0]))
 
@@ -366,4 +370,9 @@ LOGISTIC = _component(
 LINEAR = _component(
     Family.LINEAR,
     "Linear regression over columns of several owners on secret shares; nobody sees a row but its owner.",
+)
+POISSON = _component(
+    Family.POISSON,
+    "Poisson regression of counts over columns of several owners on secret shares; nobody sees a row but its "
+    "owner.",
 )

@@ -10,6 +10,7 @@ from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
 from exchange.web.kinds import read_as
+from federated.vertical import Family
 from ledger import canonical
 from policies.plans import Plan
 
@@ -28,12 +29,13 @@ class ModelPart:
     """One owner's part of a model: of its own columns, in their own order.
 
     Attributes:
-        family: logistic or linear.
+        family: logistic, linear or poisson.
         columns: names.
         coefficients: per standard deviation of the column.
         means, deviations: of the aligned rows trained on.
         intercept: at the label holder; elsewhere 0.
-        label_mean, label_deviation: of a linear regression's label, at its holder; elsewhere 0 and 1.
+        label_mean, label_deviation: at the holder of a label of a linear regression its own, of a Poisson
+            regression 0 and the mean; elsewhere 0 and 1.
         epochs: passes over the rows.
         losses: mean squared error of each epoch, where it was asked for.
         held_out: the aligned rows that it was not trained on.
@@ -70,7 +72,7 @@ def _run(context: StepContext) -> Outcome:
         "losses": list(part.losses),
         "intercept": part.intercept,
     }
-    if part.family == "linear":
+    if part.family != "logistic":
         facts |= {"label_mean": part.label_mean, "label_deviation": part.label_deviation}
     table = ResultTable(("column", "coefficient", "mean", "deviation"), tuple(lines), facts)
     return Outcome(local=b"", files=table.files())
@@ -93,7 +95,7 @@ COMPONENT = Component(
     roles={"reader": None},
     params={},
     output_type="report",
-    needs=frozenset({"model/logistic", "model/linear"}),
+    needs=frozenset(f"model/{family}" for family in Family),
     protocol=None,
     run=_run,
     plan=_plan,

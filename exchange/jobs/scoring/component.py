@@ -36,7 +36,7 @@ from policies.plans import Compute, Plan, Reveal, Select
 
 __all__ = ["COMPONENT"]
 
-_TRAINING = frozenset({"model/linear", "model/logistic"})
+_TRAINING = frozenset(f"model/{family}" for family in Family)
 _CELL_NS = 10
 _BASE_BYTES = 100 * 2**20
 
@@ -71,17 +71,15 @@ def _parts(context: StepContext, model: ModelPart, rows: NDArray[np.int64]) -> N
 
 
 def _files(part: ScorePart, fitted: NDArray[np.float64]) -> dict[str, bytes]:
-    """Scores by number of the label holder's rows: probabilities, or values in the label's unit.
+    """Scores by number of the label holder's rows: probabilities, or expected values of the label.
 
     The table has a name of its own, for a report on an evaluation in the same job to leave it there.
     """
-    if part.family is Family.LOGISTIC:
-        scores = np.exp(-np.logaddexp(0, -fitted))
-    else:
-        scores = fitted * float(part.unit.label_deviation) + float(part.unit.label_mean)
+    unit = part.unit
+    scores = part.family.mean_of(fitted) * float(unit.label_deviation) + float(unit.label_mean)
     order = np.argsort(part.rows)
     lines = zip(part.rows[order].tolist(), (f"{score:.6f}" for score in scores[order].tolist()), strict=True)
-    facts = {"family": part.unit.family, "rows": len(fitted)}
+    facts = {"family": unit.family, "rows": len(fitted)}
     files = ResultTable(("row", "score"), tuple(lines), facts).files()
     return {"result.json": files["result.json"], "scores.csv": files["table.csv"]}
 

@@ -20,7 +20,10 @@ _Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Unit:
-    """What fitted values mean: the family, and at the label's owner the label's mean and deviation."""
+    """What fitted values mean: the family, and at the label's owner the label's mean and deviation.
+
+    They stand for the family's inverse link of them, times the deviation, and the mean more.
+    """
 
     family: str
     label_mean: str

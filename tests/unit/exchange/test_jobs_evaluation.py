@@ -37,8 +37,9 @@ INCOME, AGE, DEBT = RNG.normal(3000, 900, ROWS), RNG.integers(18, 80, ROWS), RNG
 FITTED = -0.2 + 1.0 * (INCOME - 3000) / 900 - 0.8 * (AGE - 49) / 18 + 0.5 * DEBT
 LATE = (RNG.random(ROWS) < 1 / (1 + np.exp(-FITTED))).astype(np.int64)
 SPENT = 20 + 50 * (FITTED + 0.3 * RNG.normal(size=ROWS))
+CLAIMS = np.random.default_rng(3).poisson(2 * np.exp(FITTED))
 TABLES: dict[str, dict[str, Any]] = {
-    "owner-1": {"late": LATE, "spent": SPENT, "income": INCOME},
+    "owner-1": {"late": LATE, "spent": SPENT, "claims": CLAIMS, "income": INCOME},
     "owner-2": {"age": AGE, "debt": DEBT},
 }
 HELD = HeldOut("ab12", 25)
@@ -47,8 +48,11 @@ SCORED = {"owner-1": ("income",), "owner-2": ("age", "debt")}
 
 
 def models(family: str = "logistic") -> dict[str, ModelPart]:
-    """Parts of the model that made the fitted values; a linear one has a label of mean 20, deviation 50."""
-    mean, scale = ("0", 1.0) if family == "logistic" else ("20", 50.0)
+    """Parts of the model that made the fitted values.
+
+    A linear one has a label of mean 20, deviation 50; one of counts a label of mean 2.
+    """
+    mean, scale = {"logistic": ("0", 1.0), "linear": ("20", 50.0), "poisson": ("0", 2.0)}[family]
     unit = {"family": family, "epochs": 9, "losses": (), "held_out": HELD}
     first = ModelPart(
         columns=("income",),
@@ -87,7 +91,7 @@ def spec_of(
     change: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> JobSpec:
     """Match, train, score, evaluate, report; ``change`` replaces fields of steps by id."""
-    label = "late" if family == "logistic" else "spent"
+    label = {"logistic": "late", "linear": "spent", "poisson": "claims"}[family]
     with_label = {**SCORED, "owner-1": (label, *SCORED["owner-1"])}
     owners = {role: f"did:key:z{role}" for role in TABLES}
     helped = owners | {"helper-1": "did:key:zHelper"}
@@ -255,7 +259,12 @@ def test_an_owner_of_the_label_alone_adds_the_intercept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "expected"), [("logistic", 1 / (1 + np.exp(-FITTED))), ("linear", 20 + 50 * FITTED)]
+    ("family", "expected"),
+    [
+        ("logistic", 1 / (1 + np.exp(-FITTED))),
+        ("linear", 20 + 50 * FITTED),
+        ("poisson", 2 * np.exp(FITTED)),
+    ],
 )
 def test_the_label_holder_may_learn_the_scores_of_its_rows(family: str, expected: Any) -> None:
     spec = spec_of({"scores": "owner-1"}, family=family)
@@ -270,7 +279,7 @@ def test_the_label_holder_may_learn_the_scores_of_its_rows(family: str, expected
     listed = first.files["scores.csv"].decode().split()
     assert listed == ["row,score", *(f"{row},{score}" for row, score in answer["rows"])]
     got = [float(score) for _, score in answer["rows"]]
-    np.testing.assert_allclose(got, expected[swapped], atol=0.05 if family == "linear" else 1e-4)
+    np.testing.assert_allclose(got, expected[swapped], atol=0.05 if family == "linear" else 1e-4, rtol=1e-3)
     estimate = SCORE.estimate(spec.step("score"), {"owner-1": ROWS, "owner-2": ROWS + 5})  # type: ignore[misc]
     assert [sent for _, sent in ended] == [estimate[role].sent_bytes for role in SCORED]
 
@@ -329,6 +338,19 @@ def test_errors_of_a_linear_model_are_in_the_unit_of_the_label() -> None:
     np.testing.assert_allclose(found, [expected.mse, expected.mae, expected.r2], rtol=2e-3)
     bins = metrics.Binned.of(20 + 50 * FITTED, SPENT, 10).calibration()
     np.testing.assert_allclose([float(row[3]) for row in answer["rows"]], bins.observed, rtol=0.02, atol=0.5)
+    assert "roc.png" not in files
+
+
+def test_errors_of_a_model_of_counts_are_counts() -> None:
+    spec = spec_of(family="poisson")
+    answer, files = files_of(spec, releases_of(spec, "poisson"))
+    expected = metrics.regression(2 * np.exp(FITTED), CLAIMS.astype(np.float64))
+    assert answer["facts"]["family"] == "poisson"
+    found = [float(answer["facts"][name]) for name in ("mean_squared_error", "mean_absolute_error", "r2")]
+    np.testing.assert_allclose(found, [expected.mse, expected.mae, expected.r2], rtol=2e-3)
+    bins = metrics.Binned.of(2 * np.exp(FITTED), CLAIMS.astype(np.float64), 10).calibration()
+    np.testing.assert_allclose([float(row[2]) for row in answer["rows"]], bins.predicted, rtol=5e-3)
+    np.testing.assert_allclose([float(row[3]) for row in answer["rows"]], bins.observed, rtol=0.02, atol=0.1)
     assert "roc.png" not in files
 
 

@@ -40,6 +40,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "model/evaluate": {"label": "owner0", "min_cohort": 10},
     "model/fedavg": {"label": "owner0", "family": "logistic", "model": "recipients"},
     "model/linear": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
+    "model/poisson": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/logistic": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/score": {"scores": "owner-1", "min_cohort": 10},
     "model/score-trees": {"min_cohort": 10},

@@ -13,7 +13,7 @@ from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import StepContext
 from exchange.jobs.intersection import rows_of
 from exchange.jobs.regression import part
-from exchange.jobs.regression.component import LINEAR, LOGISTIC
+from exchange.jobs.regression.component import LINEAR, LOGISTIC, POISSON
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.spec import JobSpec, Step
@@ -34,8 +34,11 @@ FITTED = (INCOME - 3000) / 900 - (AGE - 49) / 18 + DEBT / 2e6
 FIRST: Table = {
     "default": (RNG.random(ROWS) < 1 / (1 + np.exp(-FITTED))).astype(np.int64),
     "loss": FITTED * 50 + 20 + RNG.normal(size=ROWS),
+    "claims": np.random.default_rng(5).poisson(4 * np.exp(FITTED / 4)),
     "income": INCOME,
 }
+COMPONENTS = {one.name: one for one in (LINEAR, LOGISTIC, POISSON)}
+LABELS = {"model/linear": "loss", "model/logistic": "default", "model/poisson": "claims"}
 SECOND: Table = {"age": AGE, "debt": DEBT}
 USED = {"owner-1": ("income",), "owner-2": ("age", "debt")}
 RECIPIENT = "did:key:zAnalyst"
@@ -48,7 +51,7 @@ def spec_of(
     columns: Mapping[str, Sequence[str]] | None = None,
     recipients: Sequence[str] | None = None,
 ) -> JobSpec:
-    label = "default" if component == "model/logistic" else "loss"
+    label = LABELS[component]
     inputs = columns or {"owner-1": (label, *USED["owner-1"]), "owner-2": USED["owner-2"]}
     helper = ["helper-1"] if len(inputs) == 2 else []
     chosen = {"label": label, "coefficients": "recipients", "min_cohort": 20} | params
@@ -75,7 +78,7 @@ def spec_of(
 
 def checked(params: dict[str, Any], component: str = "model/logistic", **more: Any) -> JobSpec:
     spec = spec_of(params, component, **more)
-    declared = LOGISTIC if component == "model/logistic" else LINEAR
+    declared = COMPONENTS[component]
     declared.check(spec, spec.step("train"))
     declared.uses(spec.step("train"))
     return spec
@@ -121,8 +124,7 @@ def play(
             progress=progress,
             hand_over=nothing_lent(),
         )
-        component = LOGISTIC if step.component == "model/logistic" else LINEAR
-        outcome = component.run(context)
+        outcome = COMPONENTS[step.component].run(context)
         return outcome, sum(one.stats.bytes_sent for one in mesh.channels.values())
 
     return [role] * len(ranks)
@@ -137,8 +139,12 @@ def expected(table: Table, other: Table, label: str) -> Any:
         return np.linalg.lstsq(x.T, (y - y.mean()) / y.std(), rcond=None)[0]
     w = np.zeros(len(x))
     for _ in range(30):
-        p = 1 / (1 + np.exp(-w @ x))
-        w -= np.linalg.solve((x * (p * (1 - p))) @ x.T, x @ (p - y))
+        if label == "claims":
+            mean = variance = np.exp(w @ x) * y.mean()
+        else:
+            mean = 1 / (1 + np.exp(-w @ x))
+            variance = mean * (1 - mean)
+        w -= np.linalg.solve((x * variance) @ x.T, x @ (mean - y))
     return w
 
 
@@ -149,7 +155,7 @@ def opened(spec: JobSpec, outcomes: Sequence[Any]) -> Any:
     return LOGISTIC.open_result(step, releases)
 
 
-@pytest.mark.parametrize(("component", "label"), [("model/logistic", "default"), ("model/linear", "loss")])
+@pytest.mark.parametrize(("component", "label"), list(LABELS.items()))
 def test_recipients_read_all_coefficients_and_no_owner_any(component: str, label: str) -> None:
     params = {"epochs": 120, "batch": 400, "rate_micro": 300_000, "loss": "owners"}
     told: list[Any] = []
@@ -189,6 +195,24 @@ def test_of_a_split_model_each_owner_holds_its_own_columns_and_no_coefficient_is
     assert float(second.means[0]) == pytest.approx(AGE.mean())
     assert float(second.deviations[1]) == pytest.approx(DEBT.std())
     assert first.losses == ()
+
+
+def test_the_label_holder_of_a_model_of_counts_keeps_their_mean() -> None:
+    spec = checked({"coefficients": "split", "epochs": 120, "batch": 400}, "model/poisson")
+    parts = [ModelPart.decode(outcome.local) for outcome, _ in run_mesh(play(spec))[:2]]
+    assert (parts[0].label_mean, float(parts[0].label_deviation)) == ("0", FIRST["claims"].mean())
+    assert (parts[1].label_mean, parts[1].label_deviation) == ("0", "1")
+    got = [float(one) for one in (parts[0].intercept, *parts[0].coefficients, *parts[1].coefficients)]
+    np.testing.assert_allclose(got, expected(FIRST, SECOND, "claims"), atol=0.01)
+
+
+@pytest.mark.parametrize(("counts", "words"), [(-1, "400 of 400 values are below 0"), (0, "values are 0")])
+def test_a_label_that_counts_nothing_is_refused(counts: int, words: str) -> None:
+    table = {**FIRST, "claims": np.full(ROWS, counts)}
+    spec = checked(FAST, "model/poisson")
+    ended = mesh_outcomes(play(spec, (table, SECOND)), mesh_of(3, timeout_s=5))
+    assert words in str(ended[0])
+    assert all(isinstance(end, Exception) for end in ended)
 
 
 def test_an_owner_reads_its_part_of_a_split_model() -> None:
@@ -298,7 +322,7 @@ def test_a_helper_is_for_two_owners_and_three_need_none() -> None:
     ("coefficients", "held", "patience"),
     [("split", 0, 0), ("split", 25, 0), ("recipients", 0, 0), ("recipients", 25, 3)],
 )
-@pytest.mark.parametrize("component", [LOGISTIC, LINEAR], ids=lambda one: str(one.name))
+@pytest.mark.parametrize("component", COMPONENTS.values(), ids=lambda one: str(one.name))
 def test_the_estimate_is_what_a_run_sends(
     component: Any, coefficients: str, held: int, patience: int
 ) -> None:
@@ -353,7 +377,7 @@ def test_rows_are_those_that_the_intersection_aligned() -> None:
     np.testing.assert_allclose(got, expected(FIRST, SECOND, "default"), atol=0.03)
 
 
-@pytest.mark.parametrize("component", ["model/logistic", "model/linear"])
+@pytest.mark.parametrize("component", list(COMPONENTS))
 def test_training_ends_early_on_the_rows_held_out_and_says_after_how_many_epochs(component: str) -> None:
     params = {"coefficients": "split", "epochs": 200, "test_percent": 30, "patience": 4, "batch": 100}
     spec = checked(params | {"rate_micro": 100_000}, component, recipients=[RECIPIENT])
@@ -363,7 +387,7 @@ def test_training_ends_early_on_the_rows_held_out_and_says_after_how_many_epochs
     parts = [ModelPart.decode(outcome.local) for outcome, _ in outcomes[:2]]
     assert {part.epochs for part in parts} == {facts["epochs"]}
     assert outcomes[0][0].cohort == 280
-    label = "default" if component == "model/logistic" else "loss"
+    label = LABELS[component]
     got = [float(one) for one in (parts[0].intercept, *parts[0].coefficients, *parts[1].coefficients)]
     np.testing.assert_allclose(got, expected(FIRST, SECOND, label), atol=0.3)
 

@@ -175,6 +175,26 @@ def test_a_linear_model_is_evaluated_as_on_pooled_rows(owners: int, parties: int
     np.testing.assert_allclose(found.binned.scores, bins.scores, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("owners", "parties"), [(2, 3), (4, 4)])
+def test_a_poisson_model_is_evaluated_as_on_pooled_rows(owners: int, parties: int) -> None:
+    parts, fitted = parts_of(owners, 300, 1)
+    parts, fitted = [part // 4 for part in parts], fitted / 4
+    expected_counts = 2.5 * np.exp(fitted)
+    label: Floats = RNG.poisson(expected_counts).astype(np.float64)
+    found = evaluated(Sizes(Family.POISSON, 300, owners, 4), parties, parts, label / 2.5, deviation=2.5)
+    expected = metrics.regression(expected_counts, label)
+    assert found.errors is not None
+    assert (found.auc, found.ks, found.brier) == (None, None, None)
+    np.testing.assert_allclose(
+        [found.errors.mse, found.errors.mae, found.errors.r2],
+        [expected.mse, expected.mae, expected.r2],
+        rtol=0.02,
+    )
+    bins = metrics.Binned.of(expected_counts, label, 4)
+    np.testing.assert_allclose(found.binned.labels, bins.labels, rtol=0.05)
+    np.testing.assert_allclose(found.binned.scores, bins.scores, rtol=0.01)
+
+
 @pytest.mark.parametrize("family", list(Family))
 @pytest.mark.parametrize(("owners", "parties"), [(2, 3), (4, 4)])
 @pytest.mark.parametrize(("rows", "bins"), [(40, 4), (65, 1)])

@@ -119,6 +119,28 @@ def test_linear_coefficients_are_those_of_least_squares() -> None:
     assert owner.losses[-1] == pytest.approx(residuals[0] / ROWS, abs=1e-3)
 
 
+def counts(fitted: Floats, mean: float = 3.0) -> Floats:
+    """Numbers of events whose means go as exp(fitted), in units of their mean."""
+    drawn = np.random.default_rng(7).poisson(mean * np.exp(fitted)).astype(np.float64)
+    return drawn / drawn.mean()
+
+
+def test_poisson_coefficients_are_those_of_the_greatest_likelihood() -> None:
+    features, _, _ = example()
+    design = np.vstack([np.ones(ROWS), *features])
+    y = counts(np.array([0.0, 0.3, -0.2, 0.25, 0.1, -0.15]) @ design)
+    settings = Settings(Family.POISSON, epochs=150, batch=2000, rate=0.2, l2=0.01, tells_loss=True)
+    ended = run_mesh([parties(features, y, settings, Layout(ROWS, COLUMNS))] * 3)
+    penalty = 0.01 * np.diag([0.0] + [1.0] * len(design[1:]))
+    w = np.zeros(len(design))
+    for _ in range(30):
+        mean = np.exp(w @ design)
+        gradient = design @ (mean - y) / ROWS + penalty @ w
+        w -= np.linalg.solve((design * mean) @ design.T / ROWS + penalty, gradient)
+    np.testing.assert_allclose(fitted_weights(ended, 2), w, atol=2e-3)
+    assert ended[0][1].losses[-1] == pytest.approx(np.mean((np.exp(w @ design) - y) ** 2), abs=2e-3)
+
+
 def test_training_ends_when_the_coefficients_stand_still() -> None:
     features, label, _ = example()
     settings = replace(SETTINGS, epochs=200, batch=2000, tolerance=1e-3)
@@ -149,7 +171,7 @@ def descent(x: Floats, y: Floats, settings: Settings, rows: int) -> tuple[list[F
 
 
 def predicted(fitted: Floats, family: Family) -> Floats:
-    return fitted if family is Family.LINEAR else 1 / (1 + np.exp(-fitted))
+    return {Family.LINEAR: fitted, Family.POISSON: np.exp(fitted)}.get(family, 1 / (1 + np.exp(-fitted)))
 
 
 @pytest.mark.parametrize("family", list(Family))
@@ -159,7 +181,7 @@ def test_patience_ends_training_and_keeps_the_coefficients_that_did_best_on_rows
     rng = np.random.default_rng(5)
     x = rng.normal(size=(20, 1060))
     y = 0.5 * x[0] + rng.normal(size=1060)
-    y = (y > 0).astype(np.float64) if family is Family.LOGISTIC else y
+    y = {Family.LINEAR: y, Family.POISSON: counts(y - 1)}.get(family, (y > 0).astype(np.float64))
     settings = Settings(family, epochs=120, batch=60, rate=0.05, patience=6)
     every, losses = descent(x, y, settings, 60)
     best = int(np.argmin(losses))
@@ -200,7 +222,7 @@ def test_rounds_and_bytes_are_those_of_the_formulas(
 ) -> None:
     held_out = 140 if tolerance else 0
     features, label, target = example(columns, 300 + held_out)
-    y = label if family is Family.LOGISTIC else standardise([target], ["y"]).values[0]
+    y = standardise([target], ["y"]).values[0] if family is Family.LINEAR else label
     layout = Layout(300, columns, held_out)
     settings = Settings(family, 2, 128, rate=0.1, l2=0.1, tolerance=tolerance, tells_loss=tolerance > 0)
     settings = replace(settings, patience=2 if held_out else 0)
@@ -288,6 +310,14 @@ def test_a_label_that_is_no_label_is_refused() -> None:
         with pytest.raises(error, match=words):
             check_label(np.array(label, dtype=np.float64), "y", Family.LOGISTIC)
     check_label(np.array([0.0, 5.0]), "y", Family.LINEAR)
+    for label, error, words in (
+        ([0, 1, -2], ValueOutOfRange, "label y: 1 of 3 values are below 0"),
+        ([0, 0], InvalidInput, "label y: all 2 values are 0"),
+        ([1, np.inf], ValueOutOfRange, "column y: 1 of 2 values are missing"),
+    ):
+        with pytest.raises(error, match=words):
+            check_label(np.array(label, dtype=np.float64), "y", Family.POISSON)
+    check_label(np.array([0.0, 5.0]), "y", Family.POISSON)
 
 
 @pytest.mark.parametrize(

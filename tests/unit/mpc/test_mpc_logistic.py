@@ -1,4 +1,4 @@
-"""Matrix products, their truncation and the logistic function on shares, within their stated errors."""
+"""Matrix products, their truncation, logistic and exponential on shares, within their stated errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mpc import replicated
 from mpc.errors import InvalidInput
 from mpc.mesh import Mesh
-from mpc.replicated import SPEC, Runtime, Shared, logistic
+from mpc.replicated import SPEC, Runtime, Shared, exponential, logistic
 from mpc.testing import DeterministicRandomness, mesh_outcomes, run_mesh
 
 
@@ -61,12 +61,29 @@ def test_the_logistic_function_is_within_its_error(fraction: int) -> None:
     assert np.abs(got + 0.5 - exact).max() > 0.002
 
 
-def test_a_matrix_or_a_fraction_that_has_no_period_is_refused() -> None:
+@pytest.mark.parametrize("fraction", [7, 20, 34, 50])
+def test_the_exponential_function_is_within_its_error(fraction: int) -> None:
+    x = np.linspace(-exponential.REACH, exponential.REACH, 4001)
+    encoded = np.trunc(x * 2.0**fraction).astype(np.int64)
+    got = opened([encoded], lambda rt, xs: rt.exponential(xs[0], fraction)) * 2.0**-exponential.FRACTION
+    error = np.abs(got - np.exp(encoded * 2.0**-fraction)).max()
+    assert 0.0002 < error < exponential.ERROR
+
+
+def test_beyond_its_reach_the_exponential_function_is_wrong_but_bounded() -> None:
+    x = np.linspace(-40, 40, 4001)
+    encoded = np.rint(x * 2.0**20).astype(np.int64)
+    got = opened([encoded], lambda rt, xs: rt.exponential(xs[0], 20)) * 2.0**-exponential.FRACTION
+    assert 0 < got.min() < got.max() < 750
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_matrix_or_a_fraction_that_has_no_period_is_refused(grows: bool) -> None:
     x = np.ones((2, 2), dtype=np.int64)
     for values, fraction in ((x, 20), (x[0], 6), (x[0], 58)):
 
         def play(mesh: Mesh, values: Any = values, fraction: int = fraction) -> object:
             with replicated.run(mesh, SPEC, DeterministicRandomness(bytes([mesh.rank]) * 16)) as rt:
-                return rt.sigmoid(rt.constant(values), fraction)
+                return (rt.exponential if grows else rt.sigmoid)(rt.constant(values), fraction)
 
         assert all(isinstance(end, InvalidInput) for end in mesh_outcomes([play] * 3))

@@ -187,7 +187,7 @@ def test_quotients_by_public_numbers_are_within_the_stated_error(divisor: int) -
 
 def test_fixed_point_products_are_within_one_and_a_half_units() -> None:
     a, b = RNG.integers(-(2**30), 2**30, 99), RNG.integers(-(2**30), 2**30, 99)
-    for got in compute(lambda rt, xs: rt.open(rt.mul_fixed(*xs, 6), EVERYONE), a, b):
+    for got in compute(lambda rt, xs: rt.open(rt.quotient(rt.mul(*xs), 10**6), EVERYONE), a, b):
         assert np.abs(got - a * b / 1e6).max() <= 1.5 + 1e-3
 
 
@@ -275,6 +275,7 @@ OPERATIONS: dict[str, tuple[Program, Cost]] = {
     "groups": (lambda rt, xs: rt.group_sums(xs[:1], xs, [4]), costs.group_sums(70, 2, [4])),
     "quotient": (lambda rt, xs: rt.quotient(xs[0], 10), costs.quotient(70)),
     "sigmoid": (lambda rt, xs: rt.sigmoid(xs[0], 20), costs.sigmoid(70)),
+    "exponential": (lambda rt, xs: rt.exponential(xs[0], 20), costs.exponential(70)),
     "divide": (
         lambda rt, xs: rt.divide(*xs, dividend_bits=61, divisor_bits=29),
         costs.divide(70, 61, 29),
