@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from federated.boosting.binning import Binned
 from federated.boosting.fixed_point import Quantised
 from federated.boosting.settings import Settings
-from federated.boosting.trees import ROOT, Best, Histogram, Split, Tree, best_split, weight_of
+from federated.boosting.trees import FREE, ROOT, Best, Bounds, Histogram, Split, Tree, best_split, weights_of
 
 __all__ = ["Growth", "grow", "own_sums"]
 
@@ -55,12 +55,14 @@ class Growth:
     _level: list[int] = field(init=False)
     _asked: list[int] = field(init=False, default_factory=list)
     _rest: list[int] = field(init=False, default_factory=list)
+    _bounds: dict[int, Bounds] = field(init=False)
+    _best: dict[int, Best] = field(init=False, default_factory=dict)
     _splits: dict[int, Split] = field(init=False, default_factory=dict)
     _known: dict[int, Histogram] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.place = np.full(len(self.g) + self.held_out, ROOT, dtype=np.int64)
-        self._level = [ROOT]
+        self._level, self._bounds = [ROOT], {ROOT: FREE}
 
     def asked(self) -> list[Rows]:
         """The rows of each node of this level whose sums are needed."""
@@ -75,8 +77,12 @@ class Growth:
         for node in self._rest:
             found[node] = self._known[node // 2].minus(found[node - 1])
         self._known = found
-        best = {node: best_split(one, self.counts, self.settings) for node, one in sorted(found.items())}
-        return {node: one for node, one in best.items() if one is not None}
+        best = {
+            node: best_split(one, self.counts, self.settings, self._directions, self._bounds[node])
+            for node, one in sorted(found.items())
+        }
+        self._best = {node: one for node, one in best.items() if one is not None}
+        return self._best
 
     def split(self, sides: Mapping[int, tuple[Split, Rows]]) -> None:
         """Split nodes of this level; their children are the next one."""
@@ -85,16 +91,37 @@ class Growth:
             self._splits[node] = split
             rows = np.nonzero(self.place == node)[0]
             self.place[rows] = 2 * node + 1 - goes_left[rows]
+            self._bound(node)
             children += [2 * node, 2 * node + 1]
         self._level = sorted(children)
 
     def closed(self) -> tuple[Tree, Floats]:
         """The tree, and float64[rows + held out], what it adds to each margin."""
         nodes, leaf = np.unique(self.place, return_inverse=True)
-        sums = [np.bincount(leaf[: len(one)], one, len(nodes)) for one in (self.g, self.h)]
-        weights = [weight_of(g, h, self.settings) for g, h in zip(*sums, strict=True)]
+        weights = [self.settings.rate * self._weight(int(node)) for node in nodes]
         leaves = dict(zip(nodes.tolist(), weights, strict=True))
         return Tree(self._splits, leaves), np.array(weights)[leaf]
+
+    @property
+    def _directions(self) -> list[int]:
+        return [direction for own in self.settings.monotone for direction in own]
+
+    def _bound(self, node: int) -> None:
+        """Bound the weights below a node's children, halfway between theirs where there is a direction."""
+        low, high = self._bounds[node]
+        children = (2 * node, 2 * node + 1)
+        self._bounds |= dict.fromkeys(children, (low, high))
+        direction = self._directions[self._best[node].column] if self.settings.monotone else 0
+        if direction:
+            middle = sum(map(self._weight, children)) / 2
+            lower, upper = children[::direction]
+            self._bounds |= {lower: (low, middle), upper: (middle, high)}
+
+    def _weight(self, node: int) -> float:
+        """Of a leaf in its place, before it is shrunk."""
+        rows = self._rows(node)
+        sums = float(self.g[rows].sum()), float(self.h[rows].sum())
+        return float(weights_of(*sums, self.settings, self._bounds[node]))
 
     def _rows(self, node: int) -> NDArray[np.bool_]:
         """The rows of a node that it is grown on."""

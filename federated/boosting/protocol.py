@@ -96,8 +96,8 @@ def label_holder(
         Its part of the ensemble.
 
     Raises:
-        InvalidInput: another rank, a label of another length than the columns, or a patience without rows
-            held out.
+        InvalidInput: another rank, a label of another length than the columns, a patience without rows held
+            out, or directions of other columns.
         ValueOutOfRange: gradients beyond the fixed-point range; nothing was encrypted of them.
         CohortTooSmall: too few rows, trained on or held out.
         InputsDisagree: an owner has other rows or settings.
@@ -253,6 +253,9 @@ class _LabelHolder:
         _check_rows(aligned, held_out, least_rows)
         self.sizes = Sizes(aligned - held_out, tuple(stated), held_out)
         self._counts = (binned.counts, *stated)
+        columns = [len(counts) for counts in self._counts]
+        if settings.monotone and [len(own) for own in settings.monotone] != columns:
+            raise InvalidInput(f"monotone: expected directions of {columns} columns, by owner")
         self._key = bfv.SecretKey()
         peers.broadcast("key", self._key.public())
         self.own: list[OwnSplit] = []

@@ -87,6 +87,8 @@ class Settings:
         l1: penalty of the magnitudes of leaf weights (alpha).
         top_rate: of the rows, those of the largest gradients, which every tree is grown on; 1: all are.
         other_rate: of the rows, those drawn from the others for each tree, which count for all the others.
+        monotone: for each owner by rank and each of its columns, 1 where scores may not fall with it, -1
+            where they may not rise, 0 where both may be; empty: 0 for all.
     """
 
     objective: Objective = Objective.LOGISTIC
@@ -102,6 +104,7 @@ class Settings:
     top_rate: float = 1.0
     other_rate: float = 0.0
     classes: int = 1
+    monotone: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -123,6 +126,10 @@ class Settings:
         if not least <= self.classes <= most:
             expected = f"expected {least} to {most} where the objective is {self.objective}"
             raise InvalidInput(f"classes: {expected}, got {self.classes}")
+        if self.monotone and self.objective is Objective.SOFTMAX:
+            raise InvalidInput("monotone: expected no directions where the objective is softmax")
+        if any(one not in (-1, 0, 1) for own in self.monotone for one in own):
+            raise InvalidInput("monotone: expected directions of 1, 0 and -1")
         if self.top_rate + self.other_rate > 1 + 1e-9:
             got = f"{self.top_rate} and {self.other_rate}"
             raise InvalidInput(f"top_rate and other_rate: expected at most 1 together, got {got}")

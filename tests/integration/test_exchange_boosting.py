@@ -183,8 +183,14 @@ def test_the_one_who_asked_reads_how_the_loss_fell_on_the_matched_rows(running: 
 
 def test_the_result_says_how_many_trees_the_rows_held_out_left(running: ConsortiumInProcess) -> None:
     # Which rows are held out is drawn anew in every job; two hundred deep trees overfit whichever they are.
-    grown = {"trees": 200, "depth": 4, "rate_micro": 1_000_000, "test_percent": 30, "patience": 1}
-    grown |= {"top_rate_micro": 400_000, "other_rate_micro": 300_000}
+    grown: dict[str, Any] = {
+        "trees": 200,
+        "depth": 4,
+        "rate_micro": 1_000_000,
+        "test_percent": 30,
+        "patience": 1,
+    }
+    grown |= {"top_rate_micro": 400_000, "other_rate_micro": 300_000, "monotone": {"owner-1": {"debt": 1}}}
     answer = train(running, "analyst", {"loss": "recipients", **grown}, "report/result")
     facts, held_out = answer["facts"], [float(row[2]) for row in answer["rows"]]
     assert (facts["rows"], facts["held_out"]) == (126, 54)

@@ -66,7 +66,32 @@ def settings_of(step: Step) -> Settings:
     for name in _MICRO:
         if isinstance(value := given.get(f"{name}_micro"), int):
             chosen[name] = value / _MILLION
+    if given.get("monotone"):
+        chosen["monotone"] = _directions(step)
     return Settings(Objective(str(given.get("objective", Objective.LOGISTIC))), **chosen)
+
+
+def _directions(step: Step) -> tuple[tuple[int, ...], ...]:
+    """The direction of each feature of each owner, 0 where none is asked for."""
+    asked = cast("dict[str, dict[str, int]]", step.params["monotone"])
+    return tuple(
+        tuple(
+            asked.get(role, {}).get(column.name, 0)
+            for column in step.inputs[role].columns
+            if role != _HOLDER or column.name != step.params["label"]
+        )
+        for role in _owners(step)
+    )
+
+
+def _are_directions(value: object, at: str) -> None:
+    """A check for directions of columns by owner."""
+    owners = value if isinstance(value, Mapping) else {}
+    columns = [one for one in owners.values() if isinstance(one, Mapping) and one]
+    if not owners or len(columns) != len(owners):
+        raise InvalidRequest(at, "columns by owner", "another value")
+    if any(isinstance(one, bool) or one not in (1, -1) for own in columns for one in own.values()):
+        raise InvalidRequest(at, "1 or -1 for each column", "another value")
 
 
 def _run(context: StepContext) -> Outcome:
@@ -153,6 +178,11 @@ def _check(step: Step) -> None:
         raise InvalidRequest(f"{at}.inputs.{_HOLDER}.columns", "the label and a feature", str(len(own)))
     if step.params.get("patience", 0) and not step.params.get("test_percent", 0):
         raise InvalidRequest(f"{at}.params.patience", "0 where test_percent is 0", "a patience")
+    asked = cast("dict[str, dict[str, int]]", step.params.get("monotone", {}))
+    for role, columns in asked.items():
+        given = {column.name for column in step.inputs[role].columns} if role in step.inputs else set()
+        if not set(columns) <= given - {step.params["label"] if role == _HOLDER else None}:
+            raise InvalidRequest(f"{at}.params.monotone", "features of the owners", "another column")
     try:
         settings_of(step)
     except InvalidInput as error:
@@ -299,6 +329,12 @@ COMPONENT = Component(
         "min_child_weight_micro": Param(
             "least sum of hessians on either side of a split, in millionths; 1000000",
             whole_number(0, 1000 * _MILLION),
+            optional=True,
+        ),
+        "monotone": Param(
+            "by owner and column, 1 where scores may not fall with it, -1 where they may not rise; not for "
+            "softmax; none",
+            _are_directions,
             optional=True,
         ),
         "loss": Param(

@@ -461,6 +461,13 @@ def test_misaligned_and_too_few_rows_and_constant_columns_end_the_step() -> None
         ({"loss": "owners"}, None, "params.loss"),
         ({"batch": 4}, None, "params.batch"),
         ({"patience": 3}, None, "params.patience"),
+        ({"monotone": {}}, None, "params.monotone"),
+        ({"monotone": {"owner-2": {}}}, None, "params.monotone"),
+        ({"monotone": {"owner-2": {"debt": 2}}}, None, "params.monotone"),
+        ({"monotone": {"owner-2": {"debt": True}}}, None, "params.monotone"),
+        ({"monotone": {"owner-1": {"default": 1}}}, None, "params.monotone"),
+        ({"monotone": {"owner-3": {"debt": 1}}}, None, "params.monotone"),
+        ({"objective": "softmax", "classes": 3, "monotone": {"owner-2": {"debt": 1}}}, None, "params"),
         ({"objective": "softmax"}, None, "params"),
         ({"objective": "softmax", "classes": 17}, None, "params.classes"),
         ({"classes": 3}, None, "params"),
@@ -490,6 +497,7 @@ def test_parameters_have_the_meaning_of_the_settings() -> None:
             "l1_micro": 500_000,
             "top_rate_micro": 200_000,
             "other_rate_micro": 100_000,
+            "monotone": {"owner-2": {"debt": 1}},
         }
     )
     expected = Settings(
@@ -504,6 +512,7 @@ def test_parameters_have_the_meaning_of_the_settings() -> None:
         bins=8,
         top_rate=0.2,
         other_rate=0.1,
+        monotone=((0,), (0, 1)),
     )
     assert settings_of(step) == expected
 

@@ -142,33 +142,44 @@ def derivatives(settings: Settings, margins: Floats, label: Floats) -> tuple[Flo
 def pooled_tree(
     everything: Binned, g: Floats, h: Floats, settings: Settings
 ) -> tuple[dict[int, float], Floats]:
-    def beyond(total: float) -> float:
-        return max(total - settings.l1, 0) if total > 0 else min(total + settings.l1, 0)
+    def weight(rows: Any, low: float, high: float) -> float:
+        total = float(g[rows].sum())
+        beyond = max(total - settings.l1, 0) if total > 0 else min(total + settings.l1, 0)
+        return float(min(max(-beyond / (h[rows].sum() + settings.l2), low), high))
 
+    def lowered(rows: Any, low: float, high: float) -> float:
+        w = weight(rows, low, high)
+        return float(-2 * g[rows].sum() * w - (h[rows].sum() + settings.l2) * w**2 - 2 * settings.l1 * abs(w))
+
+    directions = [one for own in settings.monotone for one in own] or [0] * 5
     leaves: dict[int, float] = {}
     added = np.zeros(ROWS)
-    open_nodes = [(ROOT, np.ones(ROWS, dtype=bool))]
+    open_nodes = [(ROOT, np.ones(ROWS, dtype=bool), -np.inf, np.inf)]
     while open_nodes:
-        node, rows = open_nodes.pop()
-        best, goes_left = max(1e-6, settings.gamma), None
+        node, rows, low, high = open_nodes.pop()
+        best, goes_left, way = max(1e-6, settings.gamma), None, 0
         if node < 2**settings.depth:
-            for codes, cuts in zip(everything.codes, everything.cuts, strict=True):
+            columns = zip(everything.codes, everything.cuts, directions, strict=True)
+            for codes, cuts, direction in columns:
                 for cut in range(len(cuts)):
                     left = rows & (codes <= cut)
                     right = rows & ~left
                     if min(h[left].sum(), h[right].sum()) < settings.min_child_weight:
                         continue
-                    parts = [
-                        beyond(g[one].sum()) ** 2 / (h[one].sum() + settings.l2)
-                        for one in (left, right, rows)
-                    ]
-                    if (gain := parts[0] + parts[1] - parts[2]) > best:
-                        best, goes_left = gain, left
+                    if direction * (weight(right, low, high) - weight(left, low, high)) < 0:
+                        continue
+                    gain = lowered(left, low, high) + lowered(right, low, high) - lowered(rows, low, high)
+                    if gain > best:
+                        best, goes_left, way = gain, left, direction
         if goes_left is None:
-            leaves[node] = -settings.rate * beyond(g[rows].sum()) / (h[rows].sum() + settings.l2)
+            leaves[node] = settings.rate * weight(rows, low, high)
             added[rows] = leaves[node]
-        else:
-            open_nodes += [(2 * node, goes_left), (2 * node + 1, rows & ~goes_left)]
+            continue
+        right = rows & ~goes_left
+        middle = (weight(goes_left, low, high) + weight(right, low, high)) / 2
+        ends = {0: ((low, high), (low, high)), 1: ((low, middle), (middle, high))}
+        of_left, of_right = ends[abs(way)][::-1] if way < 0 else ends[way]
+        open_nodes += [(2 * node, goes_left, *of_left), (2 * node + 1, right, *of_right)]
     return leaves, added
 
 
@@ -181,7 +192,12 @@ def check_trees(holder: Ensemble, settings: Settings, label: Floats, held_out: i
     np.testing.assert_allclose(holder.margins, margins, atol=1e-9)
 
 
-def replayed(holder: Ensemble, parts: Sequence[OwnPart], owned: Sequence[Sequence[int]]) -> Floats:
+def replayed(
+    holder: Ensemble,
+    parts: Sequence[OwnPart],
+    owned: Sequence[Sequence[int]],
+    columns: Sequence[Floats] = COLUMNS,
+) -> Floats:
     """The margins from all owners' parts put together."""
     records = [holder.own, *(part.own for part in parts)]
     classes = len(holder.base)
@@ -191,7 +207,7 @@ def replayed(holder: Ensemble, parts: Sequence[OwnPart], owned: Sequence[Sequenc
         for node in sorted(tree.splits):
             one = tree.splits[node]
             own = records[one.owner][one.record]
-            right = COLUMNS[owned[one.owner][own.column]] > own.threshold
+            right = columns[owned[one.owner][own.column]] > own.threshold
             place = np.where(place == node, 2 * place + right, place)
         margins[number % classes] += np.array([tree.leaves[int(leaf)] for leaf in place])
     return margins
@@ -352,6 +368,40 @@ def test_classes_that_do_not_fit_the_objective_are_refused(objective: str, class
         replace(SETTINGS, objective=Objective(objective), classes=classes)
 
 
+def test_scores_rise_or_fall_with_a_column_where_that_is_asked_for() -> None:
+    free = replace(SETTINGS, trees=3, depth=4, min_child_weight=1.0)
+    settings = replace(free, monotone=((-1, 0), (1, 0, 1)))
+    ends = [run_mesh(parties(TWO, one)) for one in (settings, free)]
+    check_trees(ends[0][0], settings, LABEL)
+    for column, direction in ((0, -1), (2, 1), (4, 1)):
+        lines = []
+        for holder, other in ends:
+            steps = []
+            for value in np.quantile(COLUMNS[column], np.linspace(0, 1, 9)):
+                moved = [
+                    np.full(ROWS, value) if number == column else one for number, one in enumerate(COLUMNS)
+                ]
+                steps.append(replayed(holder, [other], TWO, moved)[0])
+            lines.append(direction * np.diff(steps, axis=0))
+        assert lines[0].min() >= -1e-12
+        assert lines[1].min() < 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"monotone": ((1, 2), (0, 0, 0))}, "monotone: expected directions of 1, 0 and -1"),
+        (
+            {"objective": Objective.SOFTMAX, "classes": 3, "monotone": ((1,),)},
+            "monotone: expected no directions where the objective is softmax",
+        ),
+    ],
+)
+def test_directions_that_there_are_not_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        replace(SETTINGS, **change)
+
+
 @pytest.mark.parametrize("held_out", [0, 100])
 def test_trees_of_drawn_rows_and_penalised_weights_are_those_of_pooled_columns(held_out: int) -> None:
     settings = replace(SETTINGS, l1=0.7, top_rate=0.3, other_rate=0.2)
@@ -496,6 +546,11 @@ def test_owners_that_do_not_agree_or_have_too_few_rows_end_the_run() -> None:
         (parties(TWO, least=(1, ROWS + 1)), CohortTooSmall, "at least 701 rows"),
         (parties(TWO, held_out=(50, 50), least=(1, 51)), CohortTooSmall, "at least 51 rows"),
         (parties(TWO, held_out=(50, 51)), InputsDisagree, "rows held out: own side has 5"),
+        (
+            parties(TWO, replace(SETTINGS, monotone=((1,), (0, 1, 0)))),
+            InvalidInput,
+            "monotone: expected directions of [2, 3] columns",
+        ),
         (parties(TWO, replace(SETTINGS, patience=1)), InvalidInput, "patience: expected 0 where no rows"),
         (
             parties(((0,), (3,))),
