@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from exchange.sql.alignment import Joining
 from exchange.sql.binding import bind
 from exchange.sql.execution import play_joined
 from exchange.sql.inputs import Inputs, Side
 from exchange.sql.joined import Found, OwnGroups
 from exchange.sql.local import LocalRows
+from exchange.sql.matching import RR22
 from exchange.sql.program import Program, compile_query
 from exchange.sql.protocol import SPEC
 from exchange.sql.ranges import column_bits
-from exchange.sql.testing import answer, catalog_of, own_table
+from exchange.sql.testing import JOINING, answer, catalog_of, own_table
 from mpc import SystemRandomness
+from mpc.engines import spu
 from mpc.mesh import Mesh
 from mpc.replicated.runtime import run
 from mpc.replicated.sharing import Shared
@@ -71,7 +77,12 @@ def parts(count: int) -> dict[str, pa.Table]:
 
 
 def joined(count: int) -> Iterator[dict[str, object]]:
-    yield compared(JOIN, wide(count), f"join of 3 and group-by mean, {count:,} rows each")
+    metric = f"join of 3 and group-by mean, {count:,} rows each"
+    yield compared(JOIN, wide(count), metric)
+    if spu.version() is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            joining = replace(JOINING, matching=RR22, folder=Path(folder))
+            yield compared(JOIN, wide(count), f"{metric}, keys by psi/rr22", joining)
 
 
 def wide(count: int) -> dict[str, pa.Table]:
@@ -90,11 +101,15 @@ def wide(count: int) -> dict[str, pa.Table]:
     }
 
 
-def compared(query: str, tables: dict[str, pa.Table], metric: str) -> dict[str, object]:
+def compared(
+    query: str, tables: dict[str, pa.Table], metric: str, joining: Joining = JOINING
+) -> dict[str, object]:
     """Time the query and DuckDB, and check that they agree."""
     found: list[tuple[object, ...]] = []
     taken = seconds(
-        lambda: found.extend(answer(query, tables, minimum=10, meshes=mesh_of(3, timeout_s=600)).rows)
+        lambda: found.extend(
+            answer(query, tables, minimum=10, meshes=mesh_of(3, timeout_s=600), joining=joining).rows
+        )
     )
     with duckdb.connect() as database:
         for asset, table in tables.items():

@@ -23,7 +23,7 @@ from connectors.errors import (
     WrongColumnType,
 )
 
-__all__ = ["RULES", "check", "compose", "count_empty", "is_rule", "normalise", "to_bytes"]
+__all__ = ["RULES", "check", "compose", "count_empty", "framed", "is_rule", "normalise", "to_bytes"]
 
 _RESIDENT_WEIGHTS: Final = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _RESIDENT_CHECKS: Final = "10X98765432"
@@ -112,11 +112,16 @@ def count_empty(columns: Sequence[pa.Array]) -> int:
 def compose(columns: Sequence[pa.Array]) -> pa.Array:
     """Make one identifier a row of several columns, none missing: string[n].
 
-    One column stays as it is. Of several each value is preceded by its length in bytes and a colon, so that
-    different rows of values make different identifiers.
+    One column stays as it is; several are ``framed``.
     """
-    if len(columns) == 1:
-        return columns[0]
+    return columns[0] if len(columns) == 1 else framed(columns)
+
+
+def framed(columns: Sequence[pa.Array]) -> pa.Array:
+    """Put the values of a row one after the other, each preceded by its length in bytes and a colon.
+
+    Different rows of values make different texts, string[n], and none is empty. No value may be missing.
+    """
     parts = [
         part
         for array in columns

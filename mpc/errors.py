@@ -26,6 +26,7 @@ __all__ = [
     "InvalidInput",
     "InvalidProof",
     "MalformedMessage",
+    "ModelRefused",
     "ModelsDisagree",
     "MpcError",
     "PeerAborted",
@@ -132,6 +133,13 @@ class ModelsDisagree(ProtocolAbort):
     """The aggregator sent two parties different models, or told them different lists of those in a round."""
 
     code = "mpc.models-disagree"
+
+
+class ModelRefused(ProtocolAbort):
+    """A joint model fits the rows that a party held out worse than was agreed. By how much stays unsaid."""
+
+    code = "mpc.model-refused"
+    blame = "nobody"
 
 
 class ResultSizeRefused(ProtocolAbort):

@@ -6,22 +6,46 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from exchange.examples import EXAMPLES
 from exchange.jobs.component import Component
 from exchange.jobs.registry import built_in
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "components.md"
 _PAGES = {
-    "horizontal/fedavg": "models-horizontal.md",
+    "compute/expression": "protocols.md#computeexpression",
+    "compute/expression-aby3": "engines.md#queries-over-secret-columns",
+    "compute/expression-cheetah": "engines.md#queries-over-secret-columns",
+    "delivery/file": "delivery.md",
+    "delivery/marked-table": "delivery.md",
+    "delivery/receive": "delivery.md",
+    "delivery/table": "delivery.md",
+    "model/bins": "models-scorecard.md",
+    "model/boosting": "models-boosting.md",
+    "model/correlation": "models-preparation.md#correlation-and-inflation",
+    "model/evaluate": "models.md#evaluation",
+    "model/fedavg": "models-horizontal.md",
+    "model/joint": "models-horizontal.md#parameters",
+    "model/kmeans": "models-horizontal.md#clusters",
+    "model/linear": "models-regression.md",
+    "model/logistic": "models-regression.md",
+    "model/part": "models-regression.md#who-learns-what",
+    "model/poisson": "models-regression.md",
+    "model/prepare": "models-preparation.md#preparation",
+    "model/score": "models.md#scores",
+    "model/score-trees": "models-boosting.md#scores",
+    "model/scorecard": "models-scorecard.md#scorecards",
+    "model/stability": "models-preparation.md#stability",
+    "model/trees": "models-boosting.md#each-owners-part",
+    "model/woe": "models-scorecard.md",
+    "report/evaluation": "models.md#plots",
     "sql/query": "sql.md",
-    "vertical/correlation": "models-preparation.md",
-    "vertical/evaluation": "models.md#evaluation",
-    "vertical/regression": "models-regression.md",
-    "vertical/scoring": "models.md#scores",
-    "vertical/secureboost": "models-boosting.md",
-    "vertical/tree-scoring": "models-boosting.md#scores",
-    "vertical/woe": "models-scorecard.md",
+    "sql/query-rr22": "sql.md#who-computes-who-learns",
+    "sql/rows": "sql.md",
+    "sql/rows-rr22": "sql.md#who-computes-who-learns",
 }
-"""Protocols that have a page of their own; the others are sections of protocols.md."""
+"""Components that have a page of their own besides the section of their protocol."""
+_SECTIONS = {"sql/query": "sql", "sql/query-rr22": "sql"}
+"""Protocols whose section of protocols.md has another heading than their name."""
 _HEAD = """# Components
 
 What a step of a job can be. This page is written by `scripts/components_page.py` from the registry that
@@ -100,12 +124,16 @@ def section(component: Component) -> Iterator[str]:
     if protocol is None:
         facts.append(("protocol", "none: nothing is computed between parties"))
     else:
-        page = _PAGES.get(protocol.name, f"protocols.md#{protocol.name.replace('/', '')}")
-        facts.append(("protocol", f"[`{protocol.name}`]({page})"))
+        anchor = _SECTIONS.get(protocol.name, protocol.name.replace("/", ""))
+        facts.append(("protocol, figure", f"[`{protocol.name}`](protocols.md#{anchor})"))
         facts.append(("adversary, corruptions", f"{protocol.adversary}, {protocol.corruptions}"))
         facts.append(("cost", protocol.cost))
         facts.append(("source", protocol.source))
     facts.append(("engine", component.engine.name))
+    if component.name in _PAGES:
+        facts.append(("page", f"[{_PAGES[component.name].partition('#')[0]}]({_PAGES[component.name]})"))
+    asked = [f"`{name}`" for name, example in EXAMPLES.items() if component.name in example.components]
+    facts.append(("examples", ", ".join(asked)))
     yield from table(("property", "value"), facts)
 
 

@@ -22,6 +22,7 @@ __all__ = ["explain", "run", "sql"]
 
 _HERE = "exchange.cli.queries"
 DEFAULT_MIN_COHORT = 10
+MATCHINGS = ("psi/ecdh", "psi/rr22")
 _STANDARD_INPUT = "-"
 
 sql = LazyGroup("sql", {"explain": f"{_HERE}:explain", "run": f"{_HERE}:run"}, "sql")
@@ -51,7 +52,12 @@ def explanation_view(called: Invocation, found: Mapping[str, Any]) -> Renderable
         }
         for one in found["operators"]
     ]
-    title = called.text("sql.explained", component=found["component"], plan=str(found["plan"])[:16])
+    title = called.text(
+        "sql.explained",
+        component=found["component"],
+        engine=found["engine"],
+        plan=str(found["plan"])[:16],
+    )
     return Group(rows(lines, list(lines[0]), title=title), simulation_view(called, found["decision"]))
 
 
@@ -60,6 +66,9 @@ def explanation_view(called: Invocation, found: Mapping[str, Any]) -> Renderable
 @option("--purpose", key="purpose_one", required=True)
 @option("--min-cohort", key="min_cohort", type=click.IntRange(1), default=DEFAULT_MIN_COHORT)
 @option("--helper", key="sql_helper", metavar="MEMBER")
+@option(
+    "--matching", key="sql_matching", type=click.Choice(MATCHINGS), default=MATCHINGS[0], show_default=True
+)
 @option("--agreement", "named", key="agreement", multiple=True)
 @person
 @click.pass_context
@@ -69,6 +78,7 @@ def explain(
     purpose: str,
     min_cohort: int,
     helper: str | None,
+    matching: str,
     named: tuple[str, ...],
     org: str,
     home: Path | None,
@@ -81,6 +91,7 @@ def explain(
             purpose=purpose,
             min_cohort=min_cohort,
             helper=helper,
+            matching=matching,
             agreements=named,
             language=called.language,
         )
@@ -92,6 +103,9 @@ def explain(
 @option("--purpose", key="purpose_one", required=True)
 @option("--min-cohort", key="min_cohort", type=click.IntRange(1), default=DEFAULT_MIN_COHORT)
 @option("--helper", key="sql_helper", metavar="MEMBER")
+@option(
+    "--matching", key="sql_matching", type=click.Choice(MATCHINGS), default=MATCHINGS[0], show_default=True
+)
 @option("--agreement", "named", key="agreement", multiple=True)
 @option("--title", key="title", default="")
 @option("--timeout", "timeout_s", key="timeout", type=float, default=DEFAULT_TIMEOUT_S, show_default=True)
@@ -104,6 +118,7 @@ def run(
     purpose: str,
     min_cohort: int,
     helper: str | None,
+    matching: str,
     named: tuple[str, ...],
     title: str,
     timeout_s: float,
@@ -120,6 +135,7 @@ def run(
             title=title,
             min_cohort=min_cohort,
             helper=helper,
+            matching=matching,
             agreements=named,
         )
         job = str(node.submit(explained["spec"])["job"])

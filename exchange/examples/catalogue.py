@@ -118,12 +118,23 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             ("model/fedavg", "model/joint"),
             tolerance=0.15,
         ),
+        Example(
+            "federated-clusters",
+            horizontal.clustered,
+            ("model/kmeans", "report/result"),
+            tolerance=0.00001,
+        ),
         Example("few-in-a-large-set", intersections.few, ("psi/unbalanced",)),
         Example("joint-statistics", pooled.statistics, ("report/result", "stats/joint"), tolerance=0.00001),
         Example("large-sets", intersections.large, ("psi/rr22", "report/table")),
         Example("matches-counted", intersections.counted, ("psi/cardinality", "report/result")),
         Example("matches-for-one", intersections.one_receiver, ("psi/ecdh",)),
         Example("matches-of-several-keys", intersections.repeated, ("psi/ecdh", "report/table")),
+        Example(
+            "payments-by-group",
+            intersections.paid_by_group,
+            ("psi/ecdh", "report/table", "stats/group-sums"),
+        ),
         Example(
             "prepared-columns",
             preparation.prepared,
@@ -181,8 +192,10 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             ("model/woe", "psi/ecdh", "report/result"),
             tolerance=1e-6,
         ),
-        Example("sql", queries.joined, ("report/result", "sql/query")),
-        Example("sql-rows", queries.kept, ("report/result", "sql/rows")),
+        Example("sql", queries.joined_by("sql/query"), ("report/result", "sql/query")),
+        Example("sql-fast", queries.joined_by("sql/query-rr22"), ("report/result", "sql/query-rr22")),
+        Example("sql-rows", queries.kept_by("sql/rows"), ("report/result", "sql/rows")),
+        Example("sql-rows-fast", queries.kept_by("sql/rows-rr22"), ("report/result", "sql/rows-rr22")),
         Example("stability", preparation.stability, ("model/stability", "report/result"), tolerance=0.001),
     )
 }

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
 from connectors.documents import CONTENT
-from exchange.errors import TimedOut
 from exchange.examples.stage import ANALYST, PURPOSE, Stage
 from exchange.sdk import delivery_spec, file_spec, marked
 from ledger.entries import new_id
@@ -21,7 +18,6 @@ from ledger.times import system_clock
 __all__ = ["document", "marked_table", "table"]
 
 _ROWS = 500
-_CATCH_UP_S = 10.0
 _COLUMNS = {"client": ("identifier", "PLAINTEXT"), "balance": ("measure", "PLAINTEXT")}
 
 
@@ -49,25 +45,13 @@ def document(stage: Stage) -> tuple[object, object]:
         title="A contract",
         purpose=PURPOSE,
         receiver=stage.did(ANALYST),
-        agreement=_row(stage, agreement),
+        agreement=stage.held(agreement),
         column=CONTENT,
         name="contract",
     )
     received = stage.data / ANALYST / "contract-received.pdf"
     stage.at(ANALYST).open_delivery(stage.done(spec), received)
     return hashlib.sha256(received.read_bytes()).hexdigest(), hashlib.sha256(content).hexdigest()
-
-
-def _row(stage: Stage, agreement: str) -> Mapping[str, Any]:
-    """The agreement at the analyst's node, whose copy of the ledger may be a moment behind its owner's."""
-    until = time.monotonic() + _CATCH_UP_S
-    while True:
-        for row in stage.at(ANALYST).agreements():
-            if row["agreement"] == agreement:
-                return row
-        if time.monotonic() > until:
-            raise TimedOut(f"{agreement} has not arrived at the analyst's node within {_CATCH_UP_S:g} s")
-        time.sleep(0.1)
 
 
 def _delivered(
@@ -83,7 +67,7 @@ def _delivered(
         title="A table",
         purpose=PURPOSE,
         receiver=stage.did(ANALYST),
-        agreement=_row(stage, agreement),
+        agreement=stage.held(agreement),
         columns=dict.fromkeys(_COLUMNS, 0),
         name=name,
         kind="parquet",

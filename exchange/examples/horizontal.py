@@ -1,4 +1,4 @@
-"""One model over the rows of three owners that have the same columns; nobody sees another's update."""
+"""Models and clusters over the rows of three owners with the same columns; nobody sees another's sums."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from exchange.examples.stage import ANALYST, OWNERS, Stage, step
 
-__all__ = ["averaged", "own_model"]
+__all__ = ["averaged", "clustered", "own_model"]
 
 _FEATURES: Final = ("debt", "income")
 _COLUMNS: Final = {
@@ -18,6 +18,11 @@ _COLUMNS: Final = {
     **dict.fromkeys(_FEATURES, ("feature", "AFTER_AGGREGATE")),
 }
 _TERMS: Final = {"operations": ["model/fedavg"], "output_types": ["aggregate"]}
+
+_MIDDLES: Final = np.array([[1_500.0, 900.0], [5_000.0, 2_500.0], [8_000.0, 800.0]])
+"""Of debt and income, around which rows of clusters lie, far from those of other clusters."""
+_CLUSTER_COLUMNS: Final = dict.fromkeys(_FEATURES, ("feature", "AFTER_AGGREGATE"))
+_CLUSTER_TERMS: Final = {"operations": ["model/kmeans"], "output_types": ["aggregate"]}
 
 
 def averaged(stage: Stage) -> tuple[object, object]:
@@ -29,6 +34,60 @@ def averaged(stage: Stage) -> tuple[object, object]:
 def own_model(stage: Stage) -> tuple[object, object]:
     """The same, asked by an owner that reads the model at its own node; nobody else receives it."""
     return _weights(_trained(stage, OWNERS[0], "owners", "model/joint")), _pooled()
+
+
+def clustered(stage: Stage) -> tuple[object, object]:
+    """Which groups of customers are there, by debt and income, at three owners together?"""
+    agreements, inputs = {}, {}
+    for number, org in enumerate(OWNERS, start=1):
+        rows, _ = _grouped(number)
+        table = pa.table({name: rows[:, at] for at, name in enumerate(_FEATURES)})
+        asset = stage.publish(org, "customers", table, _CLUSTER_COLUMNS, _CLUSTER_TERMS)
+        agreements[asset] = stage.agree(asset, list(_CLUSTER_COLUMNS), _CLUSTER_TERMS)
+        named = [{"name": name, "decimals": 0} for name in _CLUSTER_COLUMNS]
+        inputs[f"owner-{number}"] = {"asset": asset, "columns": named}
+    owners = {f"owner-{number}": stage.did(org) for number, org in enumerate(OWNERS, start=1)}
+    grouping = step(
+        "group",
+        "model/kmeans",
+        {**owners, "aggregator": stage.did(ANALYST)},
+        inputs=inputs,
+        params={
+            "clusters": 3,
+            "bounds": {name: {"lower": "0", "upper": "10000"} for name in _FEATURES},
+            "seed": 1,
+            "min_cohort": 20,
+            "threshold": len(OWNERS),
+            "patience_s": 60,
+        },
+        recipients=[stage.did(ANALYST)],
+    )
+    reading = step("read", "report/result", {"reader": stage.did(ANALYST)}, after=["group"])
+    found = dict(stage.run("Groups of customers", agreements, grouping, reading))
+    return _centres([[int(row[1]), row[3], float(row[4])] for row in found["rows"]]), _pooled_centres()
+
+
+def _centres(lines: list[list[Any]]) -> list[list[object]]:
+    """Clusters by debt, as rows, column and centre; their own order is that of their start."""
+    pairs = [lines[at : at + len(_FEATURES)] for at in range(0, len(lines), len(_FEATURES))]
+    return [line for pair in sorted(pairs, key=lambda pair: float(pair[0][2])) for line in pair]
+
+
+def _pooled_centres() -> list[list[object]]:
+    parts = [_grouped(number) for number in range(1, len(OWNERS) + 1)]
+    rows, groups = (np.concatenate(one) for one in zip(*parts, strict=True))
+    members = [rows[groups == group] for group in range(len(_MIDDLES))]
+    return [
+        [len(own), name, float(own[:, at].mean())] for own in members for at, name in enumerate(_FEATURES)
+    ]
+
+
+def _grouped(number: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """An owner's rows of debt and income, and the group of each; owners have other parts of the groups."""
+    generator = np.random.Generator(np.random.PCG64(number))
+    groups = generator.choice(len(_MIDDLES), 150, p=np.roll([0.6, 0.3, 0.1], number))
+    rows: NDArray[np.float64] = _MIDDLES[groups] + generator.uniform(-400, 400, (150, 2))
+    return rows, groups
 
 
 def _table(number: int) -> pa.Table:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exchange.examples.stage import ANALYST, MIN_COHORT, PURPOSE, Stage, step
 from exchange.sdk import Identifier, Measure, Reference, Side, statistics_spec
 
-__all__ = ["by_group", "counted", "few", "large", "one_receiver", "repeated"]
+__all__ = ["by_group", "counted", "few", "large", "one_receiver", "paid_by_group", "repeated"]
 
 _PERSON = {"person": ("identifier", "AFTER_JOIN")}
 _FEW, _LARGE = 300, 100_000
@@ -86,35 +86,60 @@ def large(stage: Stage) -> tuple[object, object]:
 
 def by_group(stage: Stage) -> tuple[object, object]:
     """What do people owe the lender, by the band in which the utility has them?"""
-    terms = {"operations": ["psi/ecdh", "stats/group-sums"], "output_types": ["aggregate", "report"]}
     generator = np.random.Generator(np.random.PCG64(17))
     lender, utility = _people(17, _FEW)
-    loans = pa.table({"person": lender, "debt": generator.integers(0, 5_000, _FEW)})
+    loans = pa.table({"person": lender, "amount": generator.integers(0, 5_000, _FEW)})
     bands = pa.table({"person": utility, "band": generator.choice(["high", "low", "middle"], _FEW)})
-    debt, band = ("measure", "AFTER_AGGREGATE"), ("group", "AFTER_GROUP_BY")
+    return _sums_by_band(stage, ("owed", loans), ("bands", bands), "refuse")
+
+
+def paid_by_group(stage: Stage) -> tuple[object, object]:
+    """What did people pay the lender, in several payments each, by the utility's band?
+
+    Every pair of rows of one person is a row of the join.
+    """
+    generator = np.random.Generator(np.random.PCG64(18))
+    lender, utility = _people(18, _FEW)
+    payers = generator.choice(lender, 3 * _FEW)
+    payments = pa.table({"person": payers, "amount": generator.integers(0, 500, 3 * _FEW)})
+    bands = pa.table({"person": utility, "band": generator.choice(["high", "low", "middle"], _FEW)})
+    return _sums_by_band(stage, ("paid", payments), ("payers", bands), "groups")
+
+
+def _sums_by_band(
+    stage: Stage, amounts: tuple[str, pa.Table], bands: tuple[str, pa.Table], duplicates: str
+) -> tuple[object, object]:
+    """Rows and sums of the lender's amounts by the utility's band, and the same from the tables together."""
+    terms = {"operations": ["psi/ecdh", "stats/group-sums"], "output_types": ["aggregate", "report"]}
+    amount, band = ("measure", "AFTER_AGGREGATE"), ("group", "AFTER_GROUP_BY")
+    # What repeats in a table identifies no row of it: there it is published as a feature.
+    key = _PERSON if duplicates == "refuse" else {"person": ("feature", "AFTER_JOIN")}
     sides = [
         Side(stage.did(org), agreement, Identifier(Reference(asset, "person"), ("trim",)))
         for org, (asset, agreement) in (
-            ("lender", stage.share("lender", "owed", loans, {**_PERSON, "debt": debt}, terms)),
-            ("utility", stage.share("utility", "bands", bands, {**_PERSON, "band": band}, terms)),
+            ("lender", stage.share("lender", *amounts, {**key, "amount": amount}, terms)),
+            ("utility", stage.share("utility", *bands, {**_PERSON, "band": band}, terms)),
         )
     ]
     spec = statistics_spec(
         job="",
-        title="Debt by band of another",
+        title="Amounts by band of another",
         purpose=PURPOSE,
         reader=stage.did(ANALYST),
         sides=sides,
-        measures=[Measure(Reference("lender/owed", "debt"), 0)],
-        group=Reference("utility/bands", "band"),
+        measures=[Measure(Reference(f"lender/{amounts[0]}", "amount"), 0)],
+        group=Reference(f"utility/{bands[0]}", "band"),
         min_cohort=MIN_COHORT,
     )
+    spec["steps"][0]["params"]["duplicates"] = duplicates
     result = stage.run(spec["title"], spec["agreements"], *spec["steps"])
-    answer = [[one["group"], one["count"], int(one["sums"]["debt"])] for one in result["groups"]]
+    answer = [[one["group"], one["count"], int(one["sums"]["amount"])] for one in result["groups"]]
     with duckdb.connect() as database:
-        database.register("loans", loans)
-        database.register("bands", bands)
-        query = "SELECT band, count(*), sum(debt)::BIGINT FROM loans JOIN bands USING (person) GROUP BY band"
+        database.register("amounts", amounts[1])
+        database.register("bands", bands[1])
+        query = (
+            "SELECT band, count(*), sum(amount)::BIGINT FROM amounts JOIN bands USING (person) GROUP BY band"
+        )
         return sorted(answer), [list(row) for row in sorted(database.sql(query).fetchall())]
 
 

@@ -25,7 +25,8 @@ class Outcome:
 
     Attributes:
         name: the example's.
-        answer: of the joint computation, in short; the reason where there is none.
+        answer: of the joint computation, in short; where there is none the reason, of an error that is not
+            Parley's the type alone.
         is_equal: it is the answer from plaintext, within the example's tolerance.
         seconds: from publishing to the answer.
         components: what its jobs were made of.
@@ -93,6 +94,9 @@ def _played(example: Example, stage: Stage) -> Outcome:
         text, equal = _short(answer), _alike(answer, expected, example.tolerance)
     except ExchangeError as exc:
         text, equal = str(exc), False
+    except Exception as exc:  # noqa: BLE001 - one example that fails is told as such, and the next is run
+        # Its text may quote what was asked or answered; that of a Parley error never does.
+        text, equal = type(exc).__name__, False
     return Outcome(example.name, text, equal, time.monotonic() - started, tuple(sorted(stage.components)))
 
 

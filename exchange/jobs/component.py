@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.disclosure import OutputRules
 from exchange.jobs.engines import OWN, Engine
-from exchange.jobs.estimates import Estimator
+from exchange.jobs.estimates import Estimate, Estimator, FollowingEstimator
 from exchange.jobs.kept import Kept
 from exchange.jobs.results import OpenResult
 from exchange.jobs.spec import JobSpec, Step
@@ -228,6 +228,10 @@ class Component:
     is_delivery: bool = False
     estimate: Estimator | None = None
     """What each role is expected to spend, from the rows of the inputs; None: there is no formula."""
+    estimate_after: FollowingEstimator | None = None
+    """The same where it depends on what the step before is; None: it does not."""
+    leaves: Callable[[Step, Mapping[str, int]], int] = lambda step, rows: min(rows.values(), default=2**31)
+    """How many rows an estimate takes a step to leave to later ones, from the rows of its inputs."""
     repeated: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     helpers: frozenset[str] = frozenset()
     """Roles without input that any member may play, not the submitter alone."""
@@ -236,6 +240,8 @@ class Component:
     engine: Engine = OWN
     aligns: Callable[[Step], Aligned] | None = None
     """At which roles a step leaves aligned rows; None: at none."""
+    tells_parties: bool = False
+    """Its parties learn figures about one another's rows, also where a step has no recipients."""
     takes_rows: bool = False
     """Every role with an input reads it at the rows that the step before has aligned."""
     absences: Absences | None = None
@@ -274,6 +280,18 @@ class Component:
         """The roles of a step that stand for a repeated one, by number."""
         count = sum(self.declared(role) == declared for role in step.parties)
         return tuple(f"{declared}-{number}" for number in range(1, count + 1))
+
+    def expected(self, step: Step, before: Sequence[Step], rows: Mapping[str, int]) -> Mapping[str, Estimate]:
+        """What each role of a step is expected to spend; nothing where there is no formula.
+
+        Args:
+            step: of this component.
+            before: the steps in its ``after``.
+            rows: of each role's input, at most.
+        """
+        if self.estimate_after is not None and before:
+            return self.estimate_after(step, before[0], rows)
+        return {} if self.estimate is None else self.estimate(step, rows)
 
     def as_json(self) -> dict[str, object]:
         """The declaration as approvers and forms read it."""

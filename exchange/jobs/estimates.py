@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from exchange.jobs.spec import Step
 
-__all__ = ["Estimate", "Estimator"]
+__all__ = ["Estimate", "Estimator", "FollowingEstimator"]
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,5 @@ class Estimate:
 
 Estimator = Callable[[Step, Mapping[str, int]], Mapping[str, Estimate]]
 """From a step and the rows of each role's input, the estimate of each role."""
+FollowingEstimator = Callable[[Step, Step, Mapping[str, int]], Mapping[str, Estimate]]
+"""The same from a step, the one before it, and the rows of each role's input."""

@@ -20,7 +20,6 @@ from mpc.engines import rr22
 __all__ = ["COMPONENT"]
 
 _ROW_NS: Final = 5_400
-_ROUNDS: Final = 100
 _ROW_BYTES: Final = 900
 """In the engine 650, here the identifier as text and encoded, its fingerprint and its row."""
 
@@ -56,7 +55,7 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
         role: Estimate(
             sent_bytes=sent[role],
             received_bytes=sent[other],
-            rounds=_ROUNDS,
+            rounds=rr22.ROUNDS,
             work_ns=_ROW_NS * max(left, right),
             memory_bytes=_ROW_BYTES * rows[role],
         )

@@ -138,6 +138,11 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     }
 
 
+def _leaves(step: Step, rows: Mapping[str, int]) -> int:
+    """Of rows that are kept as groups, as many as where they repeat at the larger side alone."""
+    return (max if keys.duplicates(step) is Duplicates.GROUPS else min)(rows.values())
+
+
 COMPONENT = Component(
     name="psi/ecdh",
     version=1,
@@ -159,5 +164,6 @@ COMPONENT = Component(
     plan=_plan,
     check_step=_check,
     estimate=_estimate,
+    leaves=_leaves,
     aligns=_aligns,
 )

@@ -15,7 +15,7 @@ millionths with which the whole step stays within epsilon at its delta.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
@@ -25,7 +25,7 @@ from exchange.jobs.spec import ColumnInput, Step
 from exchange.web.kinds import Rule, read_as
 from ledger.rules.budgets import ORDERS, epsilon
 
-__all__ = ["Bounds", "Privacy", "check_privacy"]
+__all__ = ["Bounds", "Privacy", "check_privacy", "ranges_of"]
 
 _MILLION = 10**6
 _LARGEST = 2**53
@@ -58,6 +58,20 @@ class Bounds:
         return low, high
 
 
+def ranges_of(
+    bounds: Mapping[str, Bounds], columns: Sequence[ColumnInput], where: str
+) -> list[tuple[int, int]]:
+    """The bounds of columns in units of their last kept digit, in the order of the columns.
+
+    Raises:
+        InvalidRequest: the bounds are not those of the columns, or are no ranges.
+    """
+    names = sorted(column.name for column in columns)
+    if sorted(bounds) != names:
+        raise InvalidRequest(where, f"the bounds of {', '.join(names)}", ", ".join(sorted(bounds)) or "none")
+    return [bounds[column.name].encoded(column.decimals, f"{where}.{column.name}") for column in columns]
+
+
 @dataclass(frozen=True)
 class Privacy:
     """The parameter ``privacy`` of a step.
@@ -86,15 +100,8 @@ class Privacy:
         Raises:
             InvalidRequest: the bounds are not those of the measures.
         """
-        names = [column.name for column in measures]
-        if set(self.bounds) != set(names):
-            expected = f"the bounds of {', '.join(sorted(names))}"
-            raise InvalidRequest("privacy.bounds", expected, ", ".join(sorted(self.bounds)) or "none")
-        found = [1]
-        for column in measures:
-            low, high = self.bounds[column.name].encoded(column.decimals, f"privacy.bounds.{column.name}")
-            found.append(max(-low, high))
-        return tuple(found)
+        ranges = ranges_of(self.bounds, measures, "privacy.bounds")
+        return (1, *(max(-low, high) for low, high in ranges))
 
     def rho_micro(self) -> int:
         """The zero-concentrated loss of all Gaussian noise of the step together, in millionths.

@@ -125,6 +125,7 @@ COMPONENT = Component(
     plan=_plan,
     check_step=_check,
     estimate=_estimate,
+    leaves=lambda step, rows: rows["left"],
     helpers=frozenset({_HELPER}),
     releasing=frozenset({_HELPER}),
     open_result=_open,

@@ -1,14 +1,30 @@
-"""An example specification for tests of whoever handles specifications: the joint statistics of the demo."""
+"""An example specification for tests of whoever handles specifications: the joint statistics of the demo.
+
+And a run of a step of many owners over channels in memory.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from exchange.jobs.component import HandOver
-from exchange.jobs.kept import Kept
+import pyarrow as pa
 
-__all__ = ["ANALYST", "BUREAU", "JOB", "LENDER", "example_spec", "nothing_lent", "read_from"]
+from connectors.errors import ConnectorError
+from exchange.errors import ExchangeError
+from exchange.jobs.component import Component, HandOver, Outcome, StepContext
+from exchange.jobs.disclosure import OutputRules
+from exchange.jobs.kept import Kept
+from exchange.jobs.results import ResultTable
+from exchange.jobs.spec import Step
+from mpc.errors import MpcError
+from mpc.mesh import Mesh
+from mpc.randomness import SystemRandomness
+from mpc.testing import mesh_of
+
+__all__ = ["ANALYST", "BUREAU", "JOB", "LENDER", "OwnersRun", "example_spec", "nothing_lent", "read_from"]
 
 LENDER, BUREAU, ANALYST = "did:key:zLender", "did:key:zBureau", "did:key:zAnalyst"
 JOB = "job-" + "0" * 26
@@ -89,3 +105,93 @@ def nothing_lent() -> HandOver:
         spool=Path("/nowhere"),
         kept=Kept(Path("/nowhere"), bytes(32)),
     )
+
+
+class OwnersRun:
+    """One run of an aggregator and owners with tables, over channels in memory.
+
+    Args:
+        component: that is run.
+        step: with the roles ``aggregator`` and ``owner-1`` and so on.
+        tables: of the owners, by number.
+        gone: owners that never send a word.
+        rules: of every owner.
+        minimum: of every owner's agreement.
+    """
+
+    def __init__(
+        self,
+        component: Component,
+        step: Step,
+        tables: Mapping[int, pa.Table],
+        *,
+        gone: tuple[int, ...] = (),
+        rules: OutputRules = OutputRules.NONE,
+        minimum: int = 0,
+    ) -> None:
+        self.component, self.step, self.rules, self.minimum = component, step, rules, minimum
+        self.tables = tables
+        self.ranks = ("aggregator", *(f"owner-{number}" for number in tables))
+        self.meshes = mesh_of(len(self.ranks), b"session of the step", timeout_s=8)
+        self.ends: dict[str, Outcome | Exception] = {}
+        for number in gone:
+            self.meshes[number].abort("gone")
+        threads = [
+            threading.Thread(target=self._play, args=(role, self.meshes[rank]), daemon=True)
+            for rank, role in enumerate(self.ranks)
+            if rank not in gone
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _play(self, role: str, mesh: Mesh) -> None:
+        is_owner = mesh.rank in self.tables
+
+        def read(name: str) -> Iterator[pa.RecordBatch]:
+            yield from self.tables[mesh.rank].select([name]).to_batches(max_chunksize=7)
+
+        context = StepContext(
+            step=self.step,
+            role=role,
+            ranks=self.component.ranks(self.step),
+            session=mesh.session,
+            minimum_cohort=self.minimum if is_owner else 0,
+            read=read,
+            channel=lambda peer: mesh.channels[self.ranks.index(peer)],
+            late_channel=lambda peer: mesh.channels[self.ranks.index(peer)],
+            before={},
+            earlier={},
+            released={},
+            rng=SystemRandomness(),
+            progress=lambda done, total: None,
+            hand_over=nothing_lent(),
+            rules=self.rules if is_owner else OutputRules.NONE,
+        )
+        try:
+            self.ends[role] = self.component.run(context)
+        except (ConnectorError, ExchangeError, MpcError) as error:
+            self.ends[role] = error
+            mesh.abort(error.code)
+
+    def outcome(self, role: str) -> Outcome:
+        """What a role came to, that came to something."""
+        found = self.ends[role]
+        if not isinstance(found, Outcome):
+            raise AssertionError(f"{role}: expected an outcome, got {found!r}")
+        return found
+
+    def released(self) -> dict[str, bytes]:
+        """What was released, by role."""
+        return {
+            role: end.release
+            for role, end in self.ends.items()
+            if isinstance(end, Outcome) and end.release is not None
+        }
+
+    def result(self) -> ResultTable:
+        """What a recipient reads."""
+        if self.component.open_result is None:
+            raise AssertionError(f"{self.component.name}: nobody reads its releases")
+        return self.component.open_result(self.step, self.released())

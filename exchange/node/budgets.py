@@ -22,9 +22,11 @@ def loss_of(spec: JobSpec, asset: str, registry: Registry) -> list[int] | None:
     """The privacy loss of all releases that an asset goes into; None where one of them is exact."""
     total = [0] * len(ORDERS)
     for step in spec.steps:
-        if not step.recipients or all(given.asset != asset for given in step.inputs.values()):
+        component = registry.get(step.component)
+        is_told = bool(step.recipients) or component.tells_parties
+        if not is_told or all(given.asset != asset for given in step.inputs.values()):
             continue
-        loss = registry.get(step.component).spends(step)
+        loss = component.spends(step)
         if loss is None:
             return None
         total = [one + more for one, more in zip(total, loss, strict=True)]

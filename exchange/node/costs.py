@@ -81,8 +81,23 @@ class Costs:
         ]
 
     def _formulas(self, spec: JobSpec, step: Step, state: State) -> Mapping[str, Estimate]:
-        estimate = self._registry.get(step.component).estimate
-        return {} if estimate is None else estimate(step, _rows(spec, step, state))
+        before = [spec.step(name) for name in step.after]
+        return self._registry.get(step.component).expected(step, before, self._rows(spec, step, state))
+
+    def _rows(self, spec: JobSpec, step: Step, state: State) -> dict[str, int]:
+        """The rows that each role reads: those of its asset, or those that the steps before leave."""
+        left = min((self._left(spec, name, state) for name in step.after), default=None)
+        if left is not None and self._registry.get(step.component).takes_rows:
+            return dict.fromkeys(step.inputs, left)
+        found = {}
+        for role, given in step.inputs.items():
+            rows = int((state.get("assets", given.asset) or {}).get("rows", 0))
+            found[role] = rows if left is None else min(rows, left)
+        return found
+
+    def _left(self, spec: JobSpec, name: str, state: State) -> int:
+        step = spec.step(name)
+        return self._registry.get(step.component).leaves(step, self._rows(spec, step, state))
 
     def _expected(self, component: str, role: str, formula: Estimate) -> dict[str, Any]:
         known = [one for one in self._repository.of_component(component, _LAST) if one.work_ns > 0]
@@ -98,21 +113,6 @@ class Costs:
             "assumes": formula.assumes,
             "measurements": len(known),
         }
-
-
-def _rows(spec: JobSpec, step: Step, state: State) -> dict[str, int]:
-    """The rows of each role's input: those of its asset, but no more than the steps before can have left."""
-    bound = min((_left(spec, name, state) for name in step.after), default=None)
-    found = {}
-    for role, given in step.inputs.items():
-        rows = int((state.get("assets", given.asset) or {}).get("rows", 0))
-        found[role] = rows if bound is None else min(rows, bound)
-    return found
-
-
-def _left(spec: JobSpec, name: str, state: State) -> int:
-    """How many rows a step can leave at most: those of its smallest input."""
-    return min(_rows(spec, spec.step(name), state).values(), default=2**31)
 
 
 def _median(values: list[float]) -> float | None:

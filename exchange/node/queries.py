@@ -17,7 +17,8 @@ from exchange.node.simulation import simulate
 from exchange.sql.explanation import explain
 from exchange.sql.expressions import SqlType
 from exchange.sql.local import type_named
-from exchange.sql.steps import HELPER, program_of, query_step
+from exchange.sql.matching import chosen
+from exchange.sql.steps import HELPER, matching_of, program_of, query_step
 from exchange.sql.syntax import assets_named
 from ledger.entries import new_id
 from policies.sentences import Language
@@ -32,6 +33,7 @@ class Explained:
     """A query as a job, its operators, and what each owner would decide."""
 
     spec: JobSpec
+    engine: str
     operators: tuple[dict[str, object], ...]
     decision: Mapping[str, Any]
 
@@ -41,6 +43,7 @@ class Explained:
         return {
             "query": step.params["query"],
             "component": step.component,
+            "engine": self.engine,
             "plan": step.params["plan"],
             "operators": list(self.operators),
             "decision": dict(self.decision),
@@ -62,6 +65,7 @@ class Queries:
         title: str,
         minimum: int,
         helper: str | None,
+        matching: str,
         agreements: Sequence[str],
         language: Language,
     ) -> dict[str, object]:
@@ -74,11 +78,13 @@ class Queries:
             minimum: the smallest number of rows behind a figure; 1 for a query that shows rows.
             helper: a member's name or DID that computes besides two owners; None: this participant, where it
                 owns none of the assets.
+            matching: the protocol that matches the keys of joins.
             agreements: ids of those to use; for an asset of which none is named, the newest with uses left.
             language: of what policies say.
 
         Raises:
             InvalidQuery: the query cannot be answered. NotFound: there is no such member.
+            InvalidRequest: the way of matching does not fit the query or the tables.
         """
         state, me = self._services.ledger.state, self._services.keys.did
         assets = assets_named(text)
@@ -93,6 +99,7 @@ class Queries:
             minimum=minimum,
             helper=self._helper(helper, assets, owners),
             recipient=me,
+            matching=chosen(matching, (int(row["rows"]) for row in rows.values())),
         )
         report = {
             "id": "report",
@@ -115,7 +122,8 @@ class Queries:
         spec = JobSpec.from_json(raw)
         self._services.registry.check(spec)
         decision = simulate(spec, me, state, self._services.registry, self._services.clock())
-        return Explained(spec, self._operators(spec), decision.as_json(language)).as_json(raw)
+        engine = self._services.registry.get(step["component"]).engine.name
+        return Explained(spec, engine, self._operators(spec), decision.as_json(language)).as_json(raw)
 
     def _operators(self, spec: JobSpec) -> tuple[dict[str, object], ...]:
         step, state = spec.step(_STEP), self._services.ledger.state
@@ -128,6 +136,7 @@ class Queries:
             counts,
             None if helper is None else self._name(helper),
             self._name(step.recipients[0]),
+            matching_of(step),
         )
         return tuple(one.as_json() for one in found)
 

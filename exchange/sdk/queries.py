@@ -20,6 +20,7 @@ class QueryCalls(Connection):
         title: str = "",
         min_cohort: int = 10,
         helper: str | None = None,
+        matching: str = "psi/ecdh",
         agreements: Sequence[str] = (),
         language: str = "en",
     ) -> Json:
@@ -31,6 +32,8 @@ class QueryCalls(Connection):
             title: of the job; empty: the query's beginning.
             min_cohort: figures of fewer rows are not shown; 1 for a query that shows rows.
             helper: the member that computes besides two owners; None: this participant.
+            matching: the protocol that matches the keys of joins, ``psi/ecdh`` or ``psi/rr22``, which needs
+                SPU at every party.
             agreements: those to use, where there are several for an asset.
             language: of what policies say, ``en`` or ``zh``.
 
@@ -43,6 +46,7 @@ class QueryCalls(Connection):
             "title": title,
             "min_cohort": min_cohort,
             "helper": helper,
+            "matching": matching,
             "agreements": list(agreements),
             "language": language,
         }

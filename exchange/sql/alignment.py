@@ -9,29 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from connectors import identifiers
 from connectors.errors import DuplicateIdentifiers
 from exchange.errors import JobFailed
 from exchange.sql.expressions import Column, Expression, Function
+from exchange.sql.matching import Matching, Progress
 from exchange.sql.program import Program
 from exchange.sql.query import Join
 from mpc import wire
+from mpc.channel import Channel
 from mpc.errors import MalformedMessage
 from mpc.mesh import ConfirmedMesh, Mesh
-from mpc.psi import ecdh
 from mpc.randomness import Randomness, random_permutation
 from mpc.transcript import ConfirmedChannel
 
-__all__ = ["Aligned", "KeyReader", "Progress", "align"]
+__all__ = ["Aligned", "Joining", "KeyReader", "align"]
 
 KeyReader = Callable[[str], pa.Array]
-Progress = Callable[[int, int], None]
 
 _MAX_ROWS: Final = 2**31
 
@@ -50,10 +52,29 @@ class Aligned:
     rows: NDArray[np.int64] | None
 
 
+@dataclass(frozen=True)
+class Joining:
+    """How this party joins.
+
+    Attributes:
+        matching: how keys are intersected; the same at all parties.
+        folder: where an engine makes its private folder.
+        progress: called with rows done and in all.
+    """
+
+    matching: Matching
+    folder: Path | None
+    progress: Progress
+
+    def run(self, channel: Channel, keys: pa.Array, rng: Randomness) -> NDArray[np.int64]:
+        """Intersect the keys with those of the other end of the channel; see ``Matching.run``."""
+        return self.matching.run(channel, keys, rng, self.folder, self.progress)
+
+
 def _key_items(
     keys: Sequence[Expression], read: KeyReader, rows: NDArray[np.int64]
-) -> tuple[list[bytes], NDArray[np.int64]]:
-    """A table's keys as the bytes that are intersected, and which of ``rows`` each is of.
+) -> tuple[pa.Array, NDArray[np.int64]]:
+    """A table's keys as the texts that are intersected, string[n], and which of ``rows`` each is of.
 
     Rows without a value in some key match nothing, as in SQL, and are left out.
 
@@ -65,11 +86,8 @@ def _key_items(
     for array in arrays:
         present &= np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_)
     places = np.flatnonzero(present)
-    chosen = [array.take(pa.array(places)).cast(pa.binary()).to_pylist() for array in arrays]
-    items = [
-        b"".join(len(part).to_bytes(4, "big") + part for part in parts) for parts in zip(*chosen, strict=True)
-    ]
-    surplus = len(items) - len(set(items))
+    items = identifiers.framed([array.take(pa.array(places)) for array in arrays])
+    surplus = len(items) - pc.count_distinct(items).as_py()
     if surplus:
         raise DuplicateIdentifiers(" and ".join(_name(key) for key in keys), surplus)
     return items, places
@@ -81,7 +99,7 @@ def align(
     program: Program,
     own: tuple[KeyReader, NDArray[np.int64]] | None,
     rng: Randomness,
-    progress: Progress,
+    joining: Joining,
 ) -> Aligned:
     """Join the tables in the order of the query; the owner of table i has rank i.
 
@@ -91,16 +109,16 @@ def align(
         program: whose joins are done.
         own: how to read the own table's columns, and which of its rows take part; None without a table.
         rng: own randomness.
-        progress: called with rows done and in all.
+        joining: how keys are matched.
 
     Raises:
         DuplicateIdentifiers: a key is not unique.
-        JobFailed: fewer rows match than the minimum.
+        JobFailed: fewer rows match than the minimum, or there are more keys than the matching takes.
 
-    Security: semi-honest; as ``mpc.psi.ecdh`` for each join. Leaks: to the owners of the two tables of a
-    join, which of their rows match and how many keys the other has; to those joined before, which of the rows
-    that they know are left; to every party, how many rows there are in the end. Cost: ``ecdh.bytes_sent`` for
-    each join, and 8 bytes a row to each owner joined before. Source: as ``mpc.psi.ecdh``.
+    Security: semi-honest; as the protocol that matches, for each join. Leaks: to the owners of the two tables
+    of a join, which of their rows match and how many keys the other has; to those joined before, which of the
+    rows that they know are left; to every party, how many rows there are in the end. Cost: that of matching
+    for each join, and 8 bytes a row to each owner joined before. Source: as the protocol that matches.
     """
     names = [table.name for table in program.tables]
     rows: NDArray[np.int64] | None = None
@@ -109,9 +127,9 @@ def align(
     for child, join in enumerate(program.query.joins, start=1):
         parent = names.index(join.with_)
         if mesh.rank == parent and own is not None and rows is not None:
-            rows = _as_parent(mesh, peers, join, child, own[0], rows, rng, progress)
+            rows = _as_parent(mesh, peers, join, child, own[0], rows, rng, joining)
         elif mesh.rank == child and own is not None:
-            rows = _as_child(mesh, peers, join, parent, own, rng, progress)
+            rows = _as_child(mesh, peers, join, parent, own, rng, joining)
         elif mesh.rank < child and rows is not None and not join.is_left:
             rows = rows[_receive(peers[parent], "left", len(rows), distinct=True)]
     if mesh.rank == 0 and rows is not None:
@@ -136,12 +154,12 @@ def _as_parent(
     read: KeyReader,
     rows: NDArray[np.int64],
     rng: Randomness,
-    progress: Progress,
+    joining: Joining,
 ) -> NDArray[np.int64]:
     held = np.flatnonzero(rows >= 0)
     items, places = _key_items([one for one, _ in join.keys], read, rows[held])
-    matched = ecdh.run(mesh.channels[child], items, rng, progress=progress)
-    at = held[places[matched.rows]]
+    matched = joining.run(mesh.channels[child], items, rng)
+    at = held[places[matched]]
     if join.is_left:
         partners = np.full(len(rows), -1, dtype=np.int64)
         partners[at] = np.arange(len(at))
@@ -163,12 +181,12 @@ def _as_child(
     parent: int,
     own: tuple[KeyReader, NDArray[np.int64]],
     rng: Randomness,
-    progress: Progress,
+    joining: Joining,
 ) -> NDArray[np.int64]:
     read, taking_part = own
     items, places = _key_items([other for _, other in join.keys], read, taking_part)
-    matched = ecdh.run(mesh.channels[parent], items, rng, progress=progress)
-    mine = taking_part[places[matched.rows]]
+    matched = joining.run(mesh.channels[parent], items, rng)
+    mine = taking_part[places[matched]]
     partners = _receive(peers[parent], "partners", len(mine), distinct=False)
     known = np.append(mine, -1)
     return np.asarray(known[partners], dtype=np.int64)

@@ -1,7 +1,8 @@
 """Components ``sql/query`` and ``sql/rows``: the answer to a query over several owners' tables.
 
 ``sql/query`` shows figures of groups, none of fewer rows than the minimum cohort. ``sql/rows`` shows rows; it
-is a component of its own, so that an owner who does not name it in its terms never lets rows out.
+is a component of its own, so that an owner who does not name it in its terms never lets rows out. So are
+``sql/query-rr22`` and ``sql/rows-rr22``, whose joins an engine plays.
 """
 
 from __future__ import annotations
@@ -17,19 +18,30 @@ from connectors import columns
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import Component, Outcome, Param, RoleInput, StepContext, whole_number
 from exchange.jobs.disclosure import OutputRules
+from exchange.jobs.engines import OWN, SPU
 from exchange.jobs.estimates import Estimate
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
+from exchange.sql.alignment import Joining
 from exchange.sql.answers import Release, open_answer
 from exchange.sql.costs import assumed, secret_costs
 from exchange.sql.execution import Own, execute
-from exchange.sql.explanation import BYTE_NS, PSI_NS, join_costs, rows_bound
-from exchange.sql.protocol import SPEC
-from exchange.sql.steps import GROUPS, ROWS, VERSION, check_step, parts_of, plan_of, program_of
+from exchange.sql.explanation import BYTE_NS, join_costs, rows_bound
+from exchange.sql.matching import ECDH
+from exchange.sql.protocol import FAST, SPEC
+from exchange.sql.steps import (
+    COMPONENTS,
+    VERSION,
+    check_step,
+    matching_of,
+    parts_of,
+    plan_of,
+    program_of,
+)
 from exchange.sql.syntax import MAX_LENGTH
 from policies.column_control import Level
 
-__all__ = ["QUERY", "ROW_QUERY"]
+__all__ = ["ALL"]
 
 _COLUMN_ROLES: Final = frozenset({"identifier", "feature", "label", "measure", "group", "time", "text"})
 
@@ -43,7 +55,8 @@ def _run(context: StepContext) -> Outcome:
     _require_known_rules(context)
     mesh = context.mesh()
     own = None if context.role not in step.inputs else _own(context)
-    executed = execute(mesh, program, own, context.rng, context.progress)
+    joining = Joining(matching_of(step), context.hand_over.spool, context.progress)
+    executed = execute(mesh, program, own, context.rng, joining)
     release = Release.of(executed).encode()
     if not program.query.is_grouped:
         # As of a delivery: what is handed over are the rows themselves, not figures about them.
@@ -93,7 +106,7 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     ranks = [*(f"owner-{number}" for number in range(1, len(counts) + 1))]
     ranks += [role for role in step.parties if role not in ranks]
     secret = secret_costs(program, assumed(program, bound), len(ranks))
-    joins = join_costs(program, counts)
+    joins = [] if program.is_union else join_costs(program, counts, matching_of(step))
     found = {}
     for rank, role in enumerate(ranks):
         sent = sum(cost.sent[rank] if rank < 3 else cost.outside for cost in secret.values())
@@ -103,7 +116,7 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
             sent_bytes=sent + sum(one.sent for one in matching),
             received_bytes=(sent if rank < 3 else 0) + sum(one.received for one in matching),
             rounds=sum(cost.rounds for cost in secret.values()) + sum(one.rounds for one in matching),
-            work_ns=PSI_NS * keys + BYTE_NS * sent,
+            work_ns=sum(one.work_ns for one in matching) + BYTE_NS * sent,
             memory_bytes=200 * keys + 64 * bound,
             assumes="that every key matches, every column lacks values, and 8 groups of each owner's keys",
         )
@@ -130,13 +143,19 @@ def _check_digest(value: object, at: str) -> None:
         raise InvalidRequest(at, "a SHA-256 digest in hex", repr(value)[:40])
 
 
-def _component(
-    name: str, summary: str, output_type: str, level: Level, *, hands_over_rows: bool
-) -> Component:
+def _component(name: str) -> Component:
+    is_grouped, matching = COMPONENTS[name]
+    own = matching is ECDH
+    level = Level.AFTER_AGGREGATE if is_grouped else Level.PLAINTEXT
+    shown = (
+        "over the tables of several owners: figures of groups, opened by who asked alone"
+        if is_grouped
+        else "over the tables of several owners that shows rows, where their owners let rows out"
+    )
     return Component(
         name=name,
         version=VERSION,
-        summary=summary,
+        summary=f"A SELECT {shown}{'' if own else '; SPU matches the keys of joins'}.",
         roles={"owner": RoleInput(1, 64, _COLUMN_ROLES, level), "helper": None},
         params={
             "query": Param("the query, in its canonical text", _check_query),
@@ -144,31 +163,20 @@ def _component(
             "min_cohort": Param("the smallest number of rows behind a figure", whole_number(1, 2**31)),
             "plan": Param("SHA-256 of the query's plan, which every party compiles again", _check_digest),
         },
-        output_type=output_type,
+        output_type="aggregate" if is_grouped else "table/rows",
         needs=frozenset(),
-        protocol=SPEC,
+        protocol=SPEC if own else FAST,
         run=_run,
         plan=plan_of,
         check_step=check_step,
-        is_delivery=hands_over_rows,
+        is_delivery=not is_grouped,
         estimate=_estimate,
         repeated={"owner": (2, 30), "helper": (0, 1)},
         helpers=frozenset({"helper"}),
         open_result=_open,
+        engine=OWN if own else SPU,
     )
 
 
-QUERY: Final = _component(
-    GROUPS,
-    "A SELECT over the tables of several owners: figures of groups, opened by who asked alone.",
-    "aggregate",
-    Level.AFTER_AGGREGATE,
-    hands_over_rows=False,
-)
-ROW_QUERY: Final = _component(
-    ROWS,
-    "A SELECT over the tables of several owners that shows rows, where their owners let rows out.",
-    "table/rows",
-    Level.PLAINTEXT,
-    hands_over_rows=True,
-)
+ALL: Final = tuple(_component(name) for name in COMPONENTS)
+"""Figures of groups and rows, each by either way of matching."""

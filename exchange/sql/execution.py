@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exchange.errors import JobFailed
-from exchange.sql.alignment import KeyReader, Progress, align
+from exchange.sql.alignment import Joining, KeyReader, align
 from exchange.sql.expressions import Column, Expression, Kind, tables_in
 from exchange.sql.figures import Stage, finish, recipient_roots
 from exchange.sql.inputs import Inputs, Side
@@ -18,6 +18,7 @@ from exchange.sql.joined import Found, JoinedRows, OwnGroups
 from exchange.sql.labels import text_width, words_of
 from exchange.sql.limits import MAX_ORDERED, OrderKey, first_rows
 from exchange.sql.local import LocalRows
+from exchange.sql.matching import Progress
 from exchange.sql.program import Program
 from exchange.sql.protocol import SPEC
 from exchange.sql.ranges import column_bits, width
@@ -68,7 +69,7 @@ class Executed:
     groups: NDArray[np.int64] | None
 
 
-def execute(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, progress: Progress) -> Executed:
+def execute(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, joining: Joining) -> Executed:
     """Play one party of a query; the owners of its tables have the first ranks, in the query's order.
 
     Args:
@@ -76,7 +77,7 @@ def execute(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, prog
         program: the same at every party.
         own: this party's table; None at one that only computes.
         rng: own randomness.
-        progress: called with work done and in all.
+        joining: how keys are matched, and who is told how far the query is.
 
     Raises:
         JobFailed: too few rows match, or there are too many groups.
@@ -86,10 +87,10 @@ def execute(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, prog
     Security: semi-honest, one of the three computing parties, and any number of the others. Leaks: see
     ``protocol.SPEC`` and the plan's own statement. Cost: ``costs.estimate``. Source: see ``protocol.SPEC``.
     """
-    return (_united if program.is_union else _joined)(mesh, program, own, rng, progress)
+    return (_united if program.is_union else _joined)(mesh, program, own, rng, joining)
 
 
-def _united(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, progress: Progress) -> Executed:
+def _united(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, joining: Joining) -> Executed:
     owners = len(program.query.assets)
     with mesh_run(mesh, SPEC) as peers:
         counts = _announced(peers, owners, {"rows": own.rows} if own is not None else {})
@@ -113,7 +114,7 @@ def _united(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, prog
         ]
         peers.confirm()
     with replicated_runtime.run(mesh, SPEC, rng) as rt:
-        shares = _share_of(rt, play_united(rt, program, parts, bits, total_rows, _told(progress)))
+        shares = _share_of(rt, play_united(rt, program, parts, bits, total_rows, _told(joining.progress)))
     widest = tuple(max(part.words[at] for part in parts) for at in range(len(keys)))
     rows, groups = None, None
     if local is not None:
@@ -124,12 +125,12 @@ def _united(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, prog
     return Executed(shares, (count,), widest, rows, groups)
 
 
-def _joined(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, progress: Progress) -> Executed:
+def _joined(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, joining: Joining) -> Executed:
     owners = len(program.tables)
     ranks = {table.name: rank for rank, table in enumerate(program.tables)}
     with mesh_run(mesh, SPEC) as peers:
         side = None if own is None else (own.read, np.arange(own.rows))
-        aligned = align(mesh, peers, program, side, rng, progress)
+        aligned = align(mesh, peers, program, side, rng, joining)
         bits = column_bits(program, aligned.count)
         local = None
         if own is not None and aligned.rows is not None:
@@ -140,7 +141,8 @@ def _joined(mesh: Mesh, program: Program, own: Own | None, rng: Randomness, prog
         peers.confirm()
     with replicated_runtime.run(mesh, SPEC, rng) as rt:
         inputs = Inputs(rt, aligned.count, ranks, missing, local)
-        shares = _share_of(rt, play_joined(rt, program, inputs, groups, texts, bits, _told(progress)))
+        stage = _told(joining.progress)
+        shares = _share_of(rt, play_joined(rt, program, inputs, groups, texts, bits, stage))
     sizes = (*(one.count for one in groups), *(len(key.outcomes) for key in program.secret_keys))
     if not program.query.is_grouped:
         sizes = (aligned.count,)

@@ -9,16 +9,14 @@ from typing import Final
 from exchange.sql.costs import Sizes, assumed, secret_costs
 from exchange.sql.expressions import Expression, aggregates_in
 from exchange.sql.figures import recipient_roots, recipient_totals, uses
+from exchange.sql.matching import ECDH, Matching
 from exchange.sql.program import Program
 from exchange.sql.pushdown import as_filter
 from exchange.sql.query import Join, write
-from mpc.psi import ecdh
 from mpc.replicated.costs import Cost
 
-__all__ = ["BYTE_NS", "PSI_NS", "JoinCost", "Learnt", "Operator", "explain", "join_costs", "rows_bound"]
+__all__ = ["BYTE_NS", "JoinCost", "Learnt", "Operator", "explain", "join_costs", "rows_bound"]
 
-PSI_NS: Final = 65_000
-"""A key of an intersection, as ``mpc.psi.ecdh`` states it."""
 BYTE_NS: Final = 12
 """Local work for a byte that a computing party sends."""
 _ROUND_NS: Final = 300_000
@@ -82,6 +80,7 @@ class JoinCost:
     sent: int
     received: int
     rounds: int
+    work_ns: int
 
 
 def rows_bound(program: Program, counts: Sequence[int]) -> int:
@@ -94,17 +93,18 @@ def rows_bound(program: Program, counts: Sequence[int]) -> int:
     return max(bound, 1)
 
 
-def join_costs(program: Program, counts: Sequence[int]) -> list[dict[int, JoinCost]]:
+def join_costs(program: Program, counts: Sequence[int], matching: Matching) -> list[dict[int, JoinCost]]:
     """For each join, the cost of either side by rank, where all rows have keys."""
     names = [table.name for table in program.tables]
     found = []
     rows = counts[0]
     for child, join in enumerate(program.query.joins, start=1):
         parent, own, other = names.index(join.with_), rows, counts[child]
-        sent, received = ecdh.bytes_sent(own, other), ecdh.bytes_sent(other, own)
+        sent, received = matching.sends(own, other, True), matching.sends(other, own, False)
+        work_ns = matching.start_ns + matching.key_ns * (own + other) // 2
         sides = {
-            parent: JoinCost(own, sent, received, ecdh.rounds(own, other)),
-            child: JoinCost(other, received, sent, ecdh.rounds(other, own)),
+            parent: JoinCost(own, sent, received, matching.rounds(own, other), work_ns),
+            child: JoinCost(other, received, sent, matching.rounds(other, own), work_ns),
         }
         found.append(sides)
         rows = rows if join.is_left else min(rows, other)
@@ -124,7 +124,12 @@ class _Lines:
 
 
 def explain(
-    program: Program, owners: Sequence[str], counts: Sequence[int], helper: str | None, recipient: str
+    program: Program,
+    owners: Sequence[str],
+    counts: Sequence[int],
+    helper: str | None,
+    recipient: str,
+    matching: Matching = ECDH,
 ) -> tuple[Operator, ...]:
     """List the operators of a query.
 
@@ -134,6 +139,7 @@ def explain(
         counts: rows of each asset.
         helper: the name of the third computing party; None where three owners are.
         recipient: the name of who opens the answer.
+        matching: how keys are matched.
     """
     lines = _Lines()
     parties = [*owners, *([] if helper is None else [helper])]
@@ -143,7 +149,7 @@ def explain(
     if program.is_union:
         inputs = tuple(tops)
     else:
-        inputs = (_joins(lines, program, owners, counts, tops, parties),)
+        inputs = (_joins(lines, program, owners, counts, tops, parties, matching),)
     sizes = assumed(program, bound)
     costs = secret_costs(program, sizes, len(parties))
     groups = _groups(program, sizes)
@@ -193,14 +199,14 @@ def _joins(
     counts: Sequence[int],
     tops: Sequence[str],
     parties: Sequence[str],
+    matching: Matching,
 ) -> str:
     names = [table.name for table in program.tables]
     top, joined = tops[0], [owners[0]]
     for child, (join, sides) in enumerate(
-        zip(program.query.joins, join_costs(program, counts), strict=True), 1
+        zip(program.query.joins, join_costs(program, counts, matching), strict=True), 1
     ):
         parent = names.index(join.with_)
-        keys = sum(side.keys for side in sides.values())
         learns = [
             Learnt(owners[parent], f"which of its rows {owners[child]} has, and how many keys that has"),
             Learnt(owners[child], f"which of its rows {owners[parent]} has, and how many keys that has"),
@@ -215,11 +221,11 @@ def _joins(
             kind="join",
             where=(owners[parent], owners[child]),
             inputs=(top, tops[child]),
-            detail=_join_text(join),
+            detail=f"{_join_text(join)}, by {matching.name}",
             rows=min(side.keys for side in sides.values()),
             sent_bytes=sum(side.sent for side in sides.values()),
             rounds=max(side.rounds for side in sides.values()),
-            milliseconds=PSI_NS * keys // 2 // 1_000_000,
+            milliseconds=max(side.work_ns for side in sides.values()) // 1_000_000,
             learns=tuple(learns),
         )
         joined.append(owners[child])
@@ -236,7 +242,7 @@ def _joins(
 
 def _join_text(join: Join) -> str:
     keys = " AND ".join(f"{write(one)} = {write(other)}" for one, other in join.keys)
-    return f"{'LEFT' if join.is_left else 'INNER'} ON {keys}, by psi/ecdh"
+    return f"{'LEFT' if join.is_left else 'INNER'} ON {keys}"
 
 
 def _costs(cost: Cost, parties: int) -> dict[str, int]:

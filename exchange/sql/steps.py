@@ -17,17 +17,20 @@ from exchange.jobs.spec import Step
 from exchange.sql.binding import bind
 from exchange.sql.control import Owner, control_plan
 from exchange.sql.expressions import SqlType
+from exchange.sql.matching import ECDH, RR22, Matching
 from exchange.sql.program import Program, compile_query
 from exchange.sql.query import Catalog, Part, Query, render
 from ledger import canonical
 from policies.plans import Plan
 
 __all__ = [
+    "COMPONENTS",
     "GROUPS",
     "HELPER",
     "ROWS",
     "check_step",
     "columns_of",
+    "matching_of",
     "parts_of",
     "plan_digest",
     "plan_of",
@@ -37,6 +40,13 @@ __all__ = [
 
 GROUPS: Final = "sql/query"
 ROWS: Final = "sql/rows"
+COMPONENTS: Final[Mapping[str, tuple[bool, Matching]]] = {
+    GROUPS: (True, ECDH),
+    ROWS: (False, ECDH),
+    f"{GROUPS}-rr22": (True, RR22),
+    f"{ROWS}-rr22": (False, RR22),
+}
+"""Whether a component shows figures of groups, else rows, and how it matches keys."""
 HELPER: Final = "helper-1"
 VERSION: Final = 1
 
@@ -68,6 +78,7 @@ def query_step(
     minimum: int,
     helper: str | None,
     recipient: str,
+    matching: Matching = ECDH,
 ) -> dict[str, Any]:
     """Write the step that answers a query.
 
@@ -79,10 +90,12 @@ def query_step(
         minimum: the smallest number of rows behind a shown figure; 1 for a query that shows rows.
         helper: who computes besides two owners; None where there are three.
         recipient: who opens the answer.
+        matching: how the keys of joins are matched.
 
     Raises:
         InvalidQuery: the query is not one that can be answered.
-        InvalidRequest: an owner reads nothing, or a third computing party is missing or one too many.
+        InvalidRequest: an owner reads nothing, a third computing party is missing or one too many, or the
+            query has no keys for an engine to match.
     """
     program = compile_query(bind(text, catalog), minimum)
     parts, columns = parts_of(program.query), columns_of(program)
@@ -93,7 +106,7 @@ def query_step(
     _check_parties(parties, "helper")
     step: dict[str, Any] = {
         "id": name,
-        "component": GROUPS if program.query.is_grouped else ROWS,
+        "component": _component_of(program, matching, "matching"),
         "version": VERSION,
         "parties": parties,
         "inputs": {
@@ -134,6 +147,11 @@ def program_of(step: Step) -> Program:
         raise InvalidRequest(f"{at}.query: {exc.field}", exc.expected, exc.actual) from exc
 
 
+def matching_of(step: Step) -> Matching:
+    """How a step matches the keys of its joins."""
+    return COMPONENTS[step.component][1]
+
+
 def plan_of(step: Step) -> Plan:
     """What a step computes from which columns, and who sees what of it."""
     return _plan(program_of(step), step.id, tuple(step.parties.items()), step.recipients)
@@ -154,10 +172,10 @@ def check_step(step: Step) -> None:
     at = f"steps.{step.id}"
     _check_parties(step.parties, f"{at}.parties")
     program = program_of(step)
-    wanted = GROUPS if program.query.is_grouped else ROWS
+    wanted = _component_of(program, matching_of(step), f"{at}.component")
     if step.component != wanted:
         raise InvalidRequest(f"{at}.component", f"{wanted} for this query", step.component)
-    if wanted == ROWS and program.minimum != 1:
+    if not program.query.is_grouped and program.minimum != 1:
         raise InvalidRequest(f"{at}.params.min_cohort", "1, as each row stands alone", str(program.minimum))
     if render(program.query) != step.params["query"]:
         raise InvalidRequest(f"{at}.params.query", "the canonical text of the query", "another form of it")
@@ -194,6 +212,14 @@ def _plan(
         )
     ]
     return control_plan(program, name, owners, recipients, tuple(sorted(dids.values())))
+
+
+def _component_of(program: Program, matching: Matching, at: str) -> str:
+    """The component that answers a query."""
+    if program.is_union and matching is not ECDH:
+        raise InvalidRequest(at, f"{ECDH.name} for a query that joins nothing", matching.name)
+    wanted = (program.query.is_grouped, matching)
+    return next(name for name, found in COMPONENTS.items() if found == wanted)
 
 
 def _check_parties(parties: Mapping[str, str], at: str) -> None:

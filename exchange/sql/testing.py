@@ -9,19 +9,24 @@ import pyarrow as pa
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import ANALYST, BUREAU, LENDER, example_spec
+from exchange.sql.alignment import Joining
 from exchange.sql.answers import Release, open_answer
 from exchange.sql.binding import bind
 from exchange.sql.execution import Executed, Own, execute
 from exchange.sql.expressions import TEXT, number
 from exchange.sql.local import type_of
+from exchange.sql.matching import ECDH
 from exchange.sql.program import compile_query
 from exchange.sql.query import Catalog, Part
-from exchange.sql.steps import GROUPS, query_step
+from exchange.sql.steps import COMPONENTS, query_step
 from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
 from mpc.testing import mesh_of, run_mesh
 
-__all__ = ["answer", "catalog_of", "own_table", "query_example"]
+__all__ = ["JOINING", "answer", "catalog_of", "own_table", "query_example"]
+
+JOINING = Joining(ECDH, None, lambda done, total: None)
+"""Parley's own way, told to nobody."""
 
 
 def catalog_of(tables: Mapping[str, pa.Table]) -> Catalog:
@@ -38,6 +43,7 @@ def answer(
     *,
     minimum: int = 1,
     meshes: list[Mesh] | None = None,
+    joining: Joining = JOINING,
 ) -> ResultTable:
     """Play every party of a query and open its answer.
 
@@ -46,6 +52,7 @@ def answer(
         tables: by asset, each of another owner.
         minimum: the smallest number of rows behind a figure.
         meshes: the parties' places, where a test listens or alters; a fresh one by default.
+        joining: how keys are matched.
 
     Raises:
         ExceptionGroup: one or more parties failed.
@@ -57,24 +64,26 @@ def answer(
     parties += [None] * (3 - len(parties))
 
     def role(own: Own | None) -> Callable[[Mesh], Executed]:
-        return lambda mesh: execute(mesh, program, own, SystemRandomness(), lambda done, total: None)
+        return lambda mesh: execute(mesh, program, own, SystemRandomness(), joining)
 
     executed = run_mesh([role(own) for own in parties], mesh_of(len(parties)) if meshes is None else meshes)
     return open_answer(program, [Release.decode(Release.of(one).encode()) for one in executed])
 
 
 def query_example(component: str) -> Step:
-    """A step of ``sql/query`` or ``sql/rows`` over the assets ``a/one`` and ``b/two``."""
+    """A step of one of the components for queries over the assets ``a/one`` and ``b/two``."""
+    is_grouped, matching = COMPONENTS[component]
     catalog = {"a/one": {"id": TEXT, "x": number(2)}, "b/two": {"id": TEXT, "y": number()}}
-    asked = "AVG(one.x), SUM(two.y)" if component == GROUPS else "one.id, two.id AS other, one.x, two.y"
+    asked = "AVG(one.x), SUM(two.y)" if is_grouped else "one.id, two.id AS other, one.x, two.y"
     step = query_step(
         f"SELECT {asked} FROM a.one JOIN b.two ON one.id = two.id",  # noqa: S608 - one of two constants
         catalog,
         {"a/one": LENDER, "b/two": BUREAU},
         name="query",
-        minimum=10 if component == GROUPS else 1,
+        minimum=10 if is_grouped else 1,
         helper=ANALYST,
         recipient=ANALYST,
+        matching=matching,
     )
     return JobSpec.from_json({**example_spec(), "steps": [step]}).step("query")
 

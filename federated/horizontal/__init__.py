@@ -1,25 +1,33 @@
-"""Models over the rows of several owners that have the same columns: federated averaging.
+"""Models and clusters over the rows of several owners that have the same columns.
 
-`training` plays the roles of ``horizontal/fedavg``, `rounds` are the steps of any such protocol, `costs`
-states what it sends. docs/models-horizontal.md says who learns what.
+`training` plays the roles of ``horizontal/fedavg``, `kmeans` those of ``horizontal/kmeans``, `rounds` are the
+steps of any such protocol, `costs` states what they send. docs/models-horizontal.md says who learns what.
 """
 
+from federated.horizontal.clusters import Clusters
+from federated.horizontal.kmeans import Clustered, aggregate_clusters, cluster
 from federated.horizontal.models import predicted
 from federated.horizontal.rounds import Terms
-from federated.horizontal.settings import SPEC, Family, Settings
+from federated.horizontal.settings import SPEC, Family, Guard, Private, Settings
 from federated.horizontal.standardise import Scales, Table
 from federated.horizontal.training import Columns, Trained, aggregate, train
 
 __all__ = [
     "SPEC",
+    "Clustered",
+    "Clusters",
     "Columns",
     "Family",
+    "Guard",
+    "Private",
     "Scales",
     "Settings",
     "Table",
     "Terms",
     "Trained",
     "aggregate",
+    "aggregate_clusters",
+    "cluster",
     "predicted",
     "train",
 ]

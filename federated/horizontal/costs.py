@@ -1,42 +1,91 @@
-"""What federated averaging sends, as formulas of public sizes; a test measures them. Nobody drops out."""
+"""What federated averaging and k-means send, as formulas of public sizes; tests measure them.
+
+Nobody drops out.
+"""
 
 from __future__ import annotations
 
-from federated.horizontal import rounds
+from federated.horizontal import kmeans, rounds
+from federated.horizontal.clusters import Clusters
 from federated.horizontal.encoding import LIMBS
 from federated.horizontal.settings import Settings
 from mpc.aggregation import secagg
 from mpc.transcript import CONFIRMATION_BYTES
 
-__all__ = ["compared", "receiving_phases", "sent"]
+__all__ = [
+    "compared",
+    "kmeans_compared",
+    "kmeans_receiving_phases",
+    "kmeans_sent",
+    "receiving_phases",
+    "sent",
+]
 
 
 def sent(role: str, owners: int, columns: int, settings: Settings) -> int:
     """Return the bytes that an ``owner`` sends, or the ``aggregator`` to each owner; ``columns`` features."""
-    steps = _rounds(columns, settings)
-    entered = sum(secagg.bytes_sent(role, owners, words) for _, words in steps)
-    if role == "owner":
-        return entered + compared(owners, settings) + CONFIRMATION_BYTES
-    told = sum(rounds.told_bytes(owners, length) for length, _ in steps)
-    return entered + told + rounds.told_bytes(owners, 2) + CONFIRMATION_BYTES
+    return _sent(role, owners, _rounds(columns, settings), _figures(settings))
 
 
 def compared(owners: int, settings: Settings) -> int:
     """Return the bytes of digests that an owner sends the other owners, and receives of them."""
-    return (settings.rounds + 4) * rounds.compared_bytes(owners)
+    return (_count(settings) + 1) * rounds.compared_bytes(owners)
 
 
 def receiving_phases(role: str, owners: int, settings: Settings) -> int:
     """Return the receiving phases of an ``owner`` over all its channels, or of the aggregator with each."""
-    steps = settings.rounds + 3
+    return _phases(role, owners, _count(settings))
+
+
+def kmeans_sent(role: str, owners: int, agreed: Clusters, steps: int) -> int:
+    """Return the bytes that an ``owner`` sends, or the ``aggregator`` to each owner, in so many steps."""
+    count, (counts, sums, last) = agreed.count, kmeans.lengths(agreed)
+    centres = count * len(agreed.names)
+    told = [0, *[centres] * steps]
+    pairs = [[(one, counts), (2 + count, last if step == steps else sums)] for step, one in enumerate(told)]
+    return _sent(role, owners, [one for pair in pairs for one in pair], 1 + 2 * count)
+
+
+def kmeans_compared(owners: int, steps: int) -> int:
+    """Return the bytes of digests that an owner sends the other owners, and receives of them."""
+    return (2 * steps + 3) * rounds.compared_bytes(owners)
+
+
+def kmeans_receiving_phases(role: str, owners: int, steps: int) -> int:
+    """Return the receiving phases of an ``owner`` over all its channels, or of the aggregator with each."""
+    return _phases(role, owners, 2 * steps + 2)
+
+
+def _sent(role: str, owners: int, steps: list[tuple[int, int]], last: int) -> int:
+    """Of rounds as `_rounds` has them, and of the numbers that are told at the end."""
+    entered = sum(secagg.bytes_sent(role, owners, words) for _, words in steps)
+    if role == "owner":
+        return entered + (len(steps) + 1) * rounds.compared_bytes(owners) + CONFIRMATION_BYTES
+    told = sum(rounds.told_bytes(owners, length) for length, _ in steps)
+    return entered + told + rounds.told_bytes(owners, last) + CONFIRMATION_BYTES
+
+
+def _phases(role: str, owners: int, steps: int) -> int:
     phases = secagg.rounds(role) * steps + 2
     return phases + (owners - 1) * (steps + 1) if role == "owner" else phases
 
 
+def _figures(settings: Settings) -> int:
+    """Numbers that are told of a round besides the model."""
+    return 2 if settings.private is None else 1
+
+
+def _count(settings: Settings) -> int:
+    return settings.rounds + (3 if settings.private is None else 1)
+
+
 def _rounds(columns: int, settings: Settings) -> list[tuple[int, int]]:
     """Of each round the numbers that are told and the words that are entered."""
-    parameters, head = settings.parameters(columns), 2 * LIMBS
-    sums = LIMBS * (columns + 2)
-    first = [(0, sums), (columns + 2, sums), (columns + 2, head + parameters)]
-    middle = [(2 + parameters, head + parameters)] * (settings.rounds - 1)
-    return [*first, *middle, (2 + parameters, head)]
+    figures, parameters = _figures(settings), settings.parameters(columns)
+    head, sums = figures * LIMBS, LIMBS * (columns + 2)
+    if settings.private is None:
+        first = [(0, sums), (columns + 2, sums), (columns + 2, head + parameters)]
+    else:
+        first = [(0, head + parameters)]
+    middle = [(figures + parameters, head + parameters)] * (settings.rounds - 1)
+    return [*first, *middle, (figures + parameters, head)]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from federated.horizontal.settings import Family, Settings
 
-__all__ = ["Floats", "initial", "losses", "losses_and_gradient", "predicted"]
+__all__ = ["Floats", "clipped_gradients", "initial", "losses", "losses_and_gradient", "predicted"]
 
 Floats = NDArray[np.float64]
 
@@ -79,17 +79,59 @@ def losses_and_gradient(
 
     Source: back-propagation: Rumelhart, Hinton, Williams 1986.
     """
+    scores, passed = _backward(settings, parameters, features, label)
+    gradient = _weighted(passed, np.full(len(label), 1 / len(label)))
+    return _losses(settings.family, scores, label), gradient
+
+
+def clipped_gradients(
+    settings: Settings, parameters: Floats, features: Floats, label: Floats, largest: float
+) -> Floats:
+    """The sum over rows of the gradient of each row's loss, each scaled down to a norm of ``largest``.
+
+    Args:
+        settings: of the model.
+        parameters: float64[parameters].
+        features: float64[rows, columns], standardised; there may be no row.
+        label: float64[rows], 0 and 1 or standardised.
+        largest: Euclidean norm of a row's gradient.
+
+    Returns:
+        float64[parameters].
+
+    Source: clipping: Abadi et al. 2016, algorithm 1; norms without the gradients of single rows: Goodfellow
+    2015 (Efficient Per-Example Gradient Computations).
+    """
+    _, passed = _backward(settings, parameters, features, label)
+    squares = sum((delta**2).sum(axis=1) * (1 + (entering**2).sum(axis=1)) for entering, delta in passed)
+    norms = np.maximum(np.sqrt(squares), largest)
+    return _weighted(passed, largest / norms)
+
+
+def _backward(
+    settings: Settings, parameters: Floats, features: Floats, label: Floats
+) -> tuple[Floats, list[tuple[Floats, Floats]]]:
+    """The scores, and of each layer what enters and the derivative of each row's loss by what leaves."""
     *inputs, fitted = _forward(settings, parameters, features)
     scores = fitted[:, 0]
     target = scores if settings.family is Family.LINEAR else _sigmoid(scores)
-    delta = ((target - label) / len(label))[:, None]
-    parts: list[Floats] = []
+    delta = (target - label)[:, None]
+    passed: list[tuple[Floats, Floats]] = []
     layers = list(_layers(settings, parameters, features.shape[1]))
     for (_, weights), entering in zip(reversed(layers), reversed(inputs), strict=True):
-        parts = [delta.sum(axis=0), (entering.T @ delta).ravel(), *parts]
+        passed.insert(0, (entering, delta))
         # The derivative of tanh by its value; of the features none is taken.
         delta = (delta @ weights.T) * (1 - entering**2)
-    return _losses(settings.family, scores, label), np.concatenate(parts)
+    return scores, passed
+
+
+def _weighted(passed: list[tuple[Floats, Floats]], weights: Floats) -> Floats:
+    """The weighted sum of the rows' gradients."""
+    parts: list[Floats] = []
+    for entering, delta in passed:
+        weighted = delta * weights[:, None]
+        parts += [weighted.sum(axis=0), (entering.T @ weighted).ravel()]
+    return np.concatenate(parts)
 
 
 def _forward(settings: Settings, parameters: Floats, features: Floats) -> list[Floats]:

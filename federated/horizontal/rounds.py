@@ -33,6 +33,7 @@ import numpy as np
 
 from federated.horizontal.encoding import Words
 from federated.horizontal.models import Floats
+from federated.horizontal.settings import MAX_ROWS
 from mpc import wire
 from mpc.aggregation import secagg
 from mpc.aggregation.messages import decode_numbers, encode_numbers
@@ -73,6 +74,20 @@ class Terms:
         least = max(self.owners // 2 + 1, secagg.MIN_OWNERS)
         if not least <= self.threshold <= self.owners:
             raise InvalidInput(f"threshold: expected {least} to {self.owners}, got {self.threshold}")
+
+    def checked_rows(self, stated: float, least: int) -> int:
+        """The rows of all owners together that a round states.
+
+        Raises:
+            MalformedMessage: rows that the owners cannot have.
+            InvalidInput: fewer than the least, of all owners that are left.
+        """
+        most = MAX_ROWS * self.owners
+        if not 1 <= stated <= most or stated != int(stated):
+            raise MalformedMessage(f"rows: expected 1 to {most} of all owners together, got {stated:.0f}")
+        if stated < least:
+            raise InvalidInput(f"expected at least {least} rows of all owners together, got {stated:.0f}")
+        return int(stated)
 
     def digest(self, number: int, roster: Sequence[int], model: Floats) -> bytes:
         """What owners compare of a round, counted from 0; the session of its aggregation."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+from math import inf
 from typing import Final
 
 from mpc.errors import InvalidInput
@@ -19,10 +20,14 @@ __all__ = [
     "MAX_OWNERS",
     "MAX_ROUNDS",
     "MAX_ROWS",
+    "MAX_STEPS",
     "MAX_UNITS",
     "MIN_OWNERS",
     "SPEC",
+    "WEIGHT",
     "Family",
+    "Guard",
+    "Private",
     "Settings",
 ]
 
@@ -34,17 +39,25 @@ MAX_COLUMNS: Final = 1024
 MAX_ROUNDS: Final = 1000
 MAX_EPOCHS: Final = 100
 MAX_BATCH: Final = 2**20
+MAX_STEPS: Final = 1000
 MAX_HIDDEN: Final = 3
 MAX_UNITS: Final = 1024
 MAX_CLIP: Final = 16
 """Rows times a clipped update, with 24 fractional bits, over 30 owners: less than 2^59."""
 
-_SETTINGS: Final = "the settings, and which owners dropped out, and when"
+_SETTINGS: Final = (
+    "the settings, and which owners dropped out, and when; where they judge models, so also that one's rows "
+    "did not go with a round's model"
+)
 _MODEL: Final = (
     "the joint mean and deviation of every column, the number of rows of all together, the model after every "
     "round and its mean loss over all rows"
 )
-_WEIGHT: Final = "of an owner that drops out, its number of rows, by how much the total falls"
+_PRIVATE: Final = (
+    "where rows are private: in place of these the number of rows of all together and the model after every "
+    "round, made of updates that each carry their owner's noise"
+)
+WEIGHT: Final = "of an owner that drops out, its number of rows, by how much the total falls"
 
 SPEC: Final = ProtocolSpec(
     name="horizontal/fedavg",
@@ -52,12 +65,16 @@ SPEC: Final = ProtocolSpec(
     roles=("aggregator", "owner"),
     adversary=Adversary.SEMI_HONEST,
     corruptions="the aggregator with fewer owners than the threshold",
-    leaks={"aggregator": (_SETTINGS, _MODEL, _WEIGHT), "owner": (_SETTINGS, _MODEL, _WEIGHT)},
+    leaks={
+        "aggregator": (_SETTINGS, _MODEL, _PRIVATE, WEIGHT),
+        "owner": (_SETTINGS, _MODEL, _PRIVATE, WEIGHT),
+    },
     cost="with n owners and P parameters, a round takes 5 receiving phases at an owner with the "
     "aggregator and 1 with each other owner, and sends 8 P + 182 n bytes from an owner and 8 P + 250 n from "
     "the aggregator to each; three rounds come on top; to the byte by federated.horizontal.costs",
     source="FedAvg: McMahan, Moore, Ramage, Hampson, Agüera y Arcas 2017, algorithm 1; FedProx: Li, Sahu, "
-    "Zaheer, Sanjabi, Talwalkar, Smith 2020, algorithm 2; aggregation: Bonawitz et al. 2017; an aggregator "
+    "Zaheer, Sanjabi, Talwalkar, Smith 2020, algorithm 2; private rows: Abadi et al. 2016; "
+    "aggregation: Bonawitz et al. 2017; an aggregator "
     "that sends different models: Pasquini, Francati, Ateniese 2022",
     summary="Owners of the same columns and different rows train one model: each on its own rows, the "
     "updates added up by secure aggregation with drop-outs. Owners compare the digest of every round's model "
@@ -73,6 +90,62 @@ class Family(StrEnum):
 
 
 @dataclass(frozen=True)
+class Private:
+    """How the updates of an owner are made private for each of its rows, by noisy gradient steps.
+
+    In place of passes over its rows an owner takes ``steps`` steps in a round, each over rows that it draws
+    independently of each other. Columns are scaled by agreed bounds in place of joint means, and no loss is
+    told.
+
+    Attributes:
+        lower, upper: of the columns, the label last; values beyond are taken at the bound. Those of the label
+            of a logistic regression are 0 and 1.
+        clip: largest Euclidean norm of a row's gradient.
+        sample: chance that a row is in a step, in millionths.
+        steps: in a round.
+    """
+
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    clip: float
+    sample: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("clip of a row", self.clip, 0.001, MAX_CLIP),
+            ("sample", self.sample, 1, 10**6),
+            ("steps", self.steps, 1, MAX_STEPS),
+        ):
+            if not low <= value <= high:
+                raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+        for lower, upper in zip(self.lower, self.upper, strict=True):
+            if not -inf < lower < upper < inf:
+                raise InvalidInput(f"bounds: expected lower below upper, got {lower} and {upper}")
+
+
+@dataclass(frozen=True)
+class Guard:
+    """How each owner judges every round's model, by rows of its own that it does not train on.
+
+    Attributes:
+        percent: of its rows that an owner holds out.
+        worse: by which part of the first model's loss the loss over these rows may be above the least so far.
+    """
+
+    percent: int
+    worse: float
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("rows held out", self.percent, 1, 50),
+            ("worse", self.worse, 0.001, 10),
+        ):
+            if not low <= value <= high:
+                raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the owners agreed to run.
 
@@ -85,6 +158,9 @@ class Settings:
         rate: step size, 0.0001 to 2.
         mu: proximal term mu / 2 times the squared distance from the round's model; 0: FedAvg, else FedProx.
         clip: largest Euclidean norm of an owner's update in a round; longer ones are scaled down to it.
+        private: how rows are private, in place of ``epochs`` and ``batch``; none: updates carry no noise.
+        guard: how owners judge models; none: they do not. Not where rows are private, for whether an owner
+            stays tells of its rows.
     """
 
     family: Family
@@ -95,6 +171,8 @@ class Settings:
     rate: float = 0.1
     mu: float = 0.0
     clip: float = 4.0
+    private: Private | None = None
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -109,6 +187,8 @@ class Settings:
         ):
             if not low <= value <= high:
                 raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+        if self.private is not None and self.guard is not None:
+            raise InvalidInput("guard: expected none where rows are private, got one")
 
     def shapes(self, columns: int) -> tuple[tuple[int, int], ...]:
         """The (inputs, outputs) of every layer."""

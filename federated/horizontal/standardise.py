@@ -13,7 +13,7 @@ from federated.horizontal.settings import Family
 from mpc.errors import InvalidInput, ValueOutOfRange
 from mpc.secrecy import Unprintable
 
-__all__ = ["Scales", "Table", "scales_of", "squares", "sums"]
+__all__ = ["Scales", "Table", "check_finite", "scales_of", "squares", "sums"]
 
 _CONSTANT: Final = 1e-9
 """A deviation below this part of the mean is rounding."""
@@ -54,8 +54,8 @@ class Table(Unprintable):
                 f"and {rows}"
             )
         for number, name in enumerate(self.names):
-            _check_finite(self.features[:, number], name)
-        _check_finite(self.label, self.label_name)
+            check_finite(self.features[:, number], name)
+        check_finite(self.label, self.label_name)
         if family is Family.LOGISTIC:
             misfits = int(np.count_nonzero((self.label != 0) & (self.label != 1)))
             if misfits:
@@ -112,7 +112,8 @@ def scales_of(rows: int, means: Floats, deviations: Floats, names: Sequence[str]
     return Scales(np.append(means[:-1], 0.0), np.append(deviations[:-1], 1.0))
 
 
-def _check_finite(column: Floats, name: str) -> None:
+def check_finite(column: Floats, name: str) -> None:
+    """Check that no value of a column is missing; raises ``ValueOutOfRange``, by name and count."""
     misfits = int(np.count_nonzero(~np.isfinite(column)))
     if misfits:
         raise ValueOutOfRange(f"column {name}: {misfits} of {len(column)} values are missing or not finite")

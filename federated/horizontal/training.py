@@ -1,7 +1,8 @@
 """Federated averaging: what an owner and the aggregator do in each round.
 
 Rounds 0 and 1 add up the columns and their squared distances from the joint means, one round each; then come
-``rounds`` rounds of training, and one that adds up the loss of the last model.
+``rounds`` rounds of training, and one that adds up the loss of the last model. Where rows are private,
+columns are scaled by agreed bounds, so that the first two are left out, and no loss is added up.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy as np
 
 from federated.horizontal import local
 from federated.horizontal.encoding import LIMBS, Words, from_limbs, from_words, to_limbs, to_words
+from federated.horizontal.guard import Watch
 from federated.horizontal.models import Floats, initial, losses
+from federated.horizontal.private import Noise, bounded, private_update, scales_within
 from federated.horizontal.rounds import Terms, aggregator_rounds, owner_rounds
-from federated.horizontal.settings import MAX_COLUMNS, MAX_ROWS, Settings
+from federated.horizontal.settings import MAX_COLUMNS, Settings
 from federated.horizontal.standardise import Scales, Table, scales_of, squares, sums
 from mpc.channel import Channel
 from mpc.errors import InvalidInput, MalformedMessage
@@ -26,8 +29,6 @@ __all__ = ["Columns", "Trained", "aggregate", "train"]
 
 _SLACK: Final = 1.0 + 2.0**-20
 """Of a clipped norm, for rounding to fixed point."""
-_HEAD: Final = 2 * LIMBS
-"""Words of a round before the update: the rows, and the sum of their losses."""
 
 Progress = Callable[[int, int], None]
 
@@ -57,14 +58,7 @@ class Columns:
             MalformedMessage: rows that the owners cannot have.
             InvalidInput: fewer than the least, of all owners that are left.
         """
-        rows, most = float(numbers[0]), MAX_ROWS * terms.owners
-        if not 1 <= rows <= most or rows != int(rows):
-            raise MalformedMessage(f"rows: expected 1 to {most} of all owners together, got {rows:.0f}")
-        if rows < self.least_rows:
-            raise InvalidInput(
-                f"expected at least {self.least_rows} rows of all owners together, got {rows:.0f}"
-            )
-        return int(rows), numbers[1:]
+        return terms.checked_rows(float(numbers[0]), self.least_rows), numbers[1:]
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,8 @@ class Trained:
         parameters: float64[parameters], of standardised columns; see `federated.horizontal.models`.
         scales: the means and deviations of all owners together.
         rows: of the owners in the last round.
-        losses: the mean loss over all rows of the model before the first round, and after each.
+        losses: the mean loss over all rows of the model before the first round, and after each; none where
+            rows are private.
         owners: numbers of the owners in the last round.
     """
 
@@ -96,6 +91,7 @@ def train(
     table: Table,
     rng: Randomness,
     progress: Progress = lambda done, total: None,
+    noise: Noise | None = None,
 ) -> Trained:
     """Play an owner.
 
@@ -109,11 +105,13 @@ def train(
         table: own rows.
         rng: own randomness.
         progress: told after each round.
+        noise: of the steps, where rows are private, and only there.
 
     Raises:
         ValueOutOfRange: own values, or an update, that are not finite or too large.
         InvalidInput: too few rows, a column of one value, a label of one class, of all owners together.
         ModelsDisagree: the aggregator told owners different models.
+        ModelRefused: a round's model fits own rows worse than was agreed.
         TooFewParties: fewer than the threshold are left.
         ProtocolAbort: a message is not as the protocol has it.
 
@@ -122,31 +120,45 @@ def train(
     """
     if table.columns != columns.names:
         raise InvalidInput(f"columns: expected the {len(columns.names)} that were agreed, got others")
+    private, guard = settings.private, settings.guard
+    if (private is None) != (noise is None):
+        raise InvalidInput("noise: expected where rows are private, and only there")
     table.check(settings.family)
     count, rows = len(columns.names), len(table.label)
     with owner_rounds(channel, others, terms, number, rng) as run:
         run.receive(0)
-        run.enter(to_limbs(sums(table), ("rows", *columns.names)))
-        total, means = columns.checked(run.receive(1 + count), terms)
-        run.enter(to_limbs(squares(table, means), ("rows", *columns.names)))
-        total, deviations = columns.checked(run.receive(1 + count), terms)
-        scales = scales_of(total, means, deviations, columns.names, settings.family)
+        if private is None:
+            run.enter(to_limbs(sums(table), ("rows", *columns.names)))
+            total, means = columns.checked(run.receive(1 + count), terms)
+            run.enter(to_limbs(squares(table, means), ("rows", *columns.names)))
+            total, deviations = columns.checked(run.receive(1 + count), terms)
+            scales = scales_of(total, means, deviations, columns.names, settings.family)
+        else:
+            scales, table = scales_within(private, settings.family), bounded(private, table)
         features, label = scales.of(table)
         model, told = initial(settings, count - 1, terms.session), list[float]()
+        figures = _figures(settings)
+        watch = None if guard is None else Watch(settings, guard, model, features, label, rng)
+        own, target = (features, label) if watch is None else (watch.features, watch.label)
         for done in range(1, settings.rounds + 1):
-            update = local.update(settings, model, features, label, rng)
+            if private is None or noise is None:
+                update = local.update(settings, model, own, target, rng)
+            else:
+                update = private_update(settings, private, model, own, target, rng, noise)
             run.enter(
-                np.concatenate([_loss(settings, model, features, label), to_words(update, rows, "update")])
+                np.concatenate([_own(settings, model, features, label), to_words(update, rows, "update")])
             )
-            _, stated = columns.checked(run.receive(2 + len(model)), terms)
-            _check_step(stated[1:] - model, settings)
-            told.append(float(stated[0]))
-            model = stated[1:]
+            _, stated = columns.checked(run.receive(figures + len(model)), terms)
+            losses_told, moved = np.split(stated, [figures - 1])
+            _check_step(moved - model, settings)
+            told += losses_told.tolist()
+            model = moved
+            if watch is not None:
+                watch.judge(model, done)
             progress(done, settings.rounds)
-        run.enter(_loss(settings, model, features, label))
-        total, stated = columns.checked(run.finish(2), terms)
-        told.append(float(stated[0]))
-        return Trained(model, scales, total, tuple(told), run.present)
+        run.enter(_own(settings, model, features, label))
+        total, stated = columns.checked(run.finish(figures), terms)
+        return Trained(model, scales, total, (*told, *stated.tolist()), run.present)
 
 
 def aggregate(
@@ -175,33 +187,44 @@ def aggregate(
     others; it refuses a sum that updates within the clip cannot have. Leaks: see `SPEC`. Cost:
     `federated.horizontal.costs`. Source: McMahan et al. 2017, algorithm 1.
     """
-    count = len(columns.names)
+    count, private, words = len(columns.names), settings.private, LIMBS * _figures(settings)
     with aggregator_rounds(channels, terms) as run:
-        rows, total = _sums(run.run(np.zeros(0), LIMBS * (1 + count)).total, columns, terms)
-        means = total / rows
-        rows, total = _sums(run.run(np.append(rows, means), LIMBS * (1 + count)).total, columns, terms)
-        deviations = np.sqrt(np.maximum(total, 0.0) / rows)
-        scales = scales_of(rows, means, deviations, columns.names, settings.family)
+        if private is None:
+            rows, total = _sums(run.run(np.zeros(0), LIMBS * (1 + count)).total, columns, terms)
+            means = total / rows
+            rows, total = _sums(run.run(np.append(rows, means), LIMBS * (1 + count)).total, columns, terms)
+            deviations = np.sqrt(np.maximum(total, 0.0) / rows)
+            scales = scales_of(rows, means, deviations, columns.names, settings.family)
+            state = np.append(rows, deviations)
+        else:
+            scales, state = scales_within(private, settings.family), np.zeros(0)
         model, told = initial(settings, count - 1, terms.session), list[float]()
-        state = np.append(rows, deviations)
         for done in range(1, settings.rounds + 1):
-            entered = run.run(state, _HEAD + len(model)).total
-            rows, total = _sums(entered[:_HEAD], columns, terms)
-            step = from_words(entered[_HEAD:], rows)
+            entered = run.run(state, words + len(model)).total
+            rows, total = _sums(entered[:words], columns, terms)
+            step = from_words(entered[words:], rows)
             _check_step(step, settings)
             model = model + step
-            told.append(float(total[0]) / rows)
-            state = np.concatenate([[rows, told[-1]], model])
+            means = total / rows
+            told += means.tolist()
+            state = np.concatenate([[rows], means, model])
             progress(done, settings.rounds)
-        last = run.run(state, _HEAD)
+        last = run.run(state, words)
         rows, total = _sums(last.total, columns, terms)
-        told.append(float(total[0]) / rows)
-        run.finish(np.array([rows, told[-1]]))
-        return Trained(model, scales, rows, tuple(told), last.owners)
+        means = total / rows
+        run.finish(np.append(rows, means))
+        return Trained(model, scales, rows, (*told, *means.tolist()), last.owners)
 
 
-def _loss(settings: Settings, model: Floats, features: Floats, label: Floats) -> Words:
-    """Own rows and the sum of their losses."""
+def _figures(settings: Settings) -> int:
+    """Numbers of a round besides the model: the rows and, where rows are not private, their mean loss."""
+    return 2 if settings.private is None else 1
+
+
+def _own(settings: Settings, model: Floats, features: Floats, label: Floats) -> Words:
+    """Own rows and, where they are not private, the sum of their losses."""
+    if settings.private is not None:
+        return to_limbs((float(len(label)),), ("rows",))
     with np.errstate(over="ignore"):
         total = float(losses(settings, model, features, label).sum())
     return to_limbs((float(len(label)), total), ("rows", "loss"))

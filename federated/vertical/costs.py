@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from federated.vertical import standard_errors
 from federated.vertical.correlation import CHUNK_ROWS, cross_sizes
 from federated.vertical.settings import Family, Layout, Settings
-from mpc.replicated import costs
+from mpc.replicated import costs, division
 from mpc.replicated.costs import Cost
 
 __all__ = ["coefficients", "correlation", "sent", "training"]
@@ -33,7 +34,8 @@ def training(layout: Layout, settings: Settings, parties: int, epochs: int | Non
     cost += once * (settings.epochs if epochs is None else epochs)
     rows = layout.shared_rows
     reach = costs.product(rows) + costs.sign(rows) * 2 + costs.to_arithmetic(2 * rows)
-    return cost + reach + told
+    cost += reach + told
+    return cost + _standard_errors(layout, settings, parties) if settings.standard_errors else cost
 
 
 def coefficients(layout: Layout) -> Cost:
@@ -67,6 +69,31 @@ def sent(layout: Layout, cost: Cost, rank: int) -> int:
         return cost.sent[rank]
     columns = layout.columns[rank] if rank < len(layout.columns) else 0
     return costs.shared(rank, columns * layout.shared_rows).outside
+
+
+def _standard_errors(layout: Layout, settings: Settings, parties: int) -> Cost:
+    size = layout.coefficients
+    square = costs.product(size**2) + costs.quotient(size**2)
+    cost = costs.quotient(size**2)
+    for part in layout.batches(settings.batch):
+        rows = part.stop - part.start
+        cost += _residual(settings, rows) + square
+        if settings.family is Family.LINEAR:
+            cost += _squares(rows)
+            continue
+        if settings.family is Family.LOGISTIC:
+            cost += costs.product(rows) + costs.quotient(rows)
+        cost += costs.product(size * rows) + costs.quotient(size * rows)
+    dividend_bits = standard_errors.TRACE_FRACTION + standard_errors.FRACTION + 1
+    cost += costs.quotient(1) + costs.divide(1, dividend_bits, division.MAX_DIVISOR_BITS)
+    cost += square * (2 + 2 * standard_errors.STEPS)
+    cost += costs.quotient(size**2) + costs.product(1) + costs.sign(1) + costs.opened(1, range(parties))
+    scaled = costs.product(size) + costs.quotient(size)
+    cost += costs.quotient(size) + scaled
+    if settings.family is Family.LOGISTIC:
+        return cost
+    scale = costs.shared(0, 1) if settings.family is Family.POISSON else costs.quotient(1)
+    return cost + scale + scaled
 
 
 def _batch(layout: Layout, settings: Settings, rows: int) -> Cost:

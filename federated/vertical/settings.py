@@ -20,6 +20,7 @@ __all__ = [
     "MAX_BATCH",
     "MAX_COLUMNS",
     "MAX_EPOCHS",
+    "MAX_ERRORS",
     "MAX_PATIENCE",
     "SPEC",
     "WEIGHT_FRACTION",
@@ -37,6 +38,8 @@ regression in units of their mean."""
 MAX_BATCH: Final = 4096
 """A sum of 2^12 products below 2^7, with 14 + 27 fractional bits, stays below 2^60."""
 MAX_COLUMNS: Final = 1024
+MAX_ERRORS: Final = 256
+"""Coefficients of which standard errors are computed; the work goes with their third power."""
 MAX_EPOCHS: Final = 1000
 MAX_PATIENCE: Final = 100
 
@@ -47,7 +50,10 @@ _HELD_OUT = (
     "patience; never the loss"
 )
 _LOSS = "the mean squared error of every epoch, where it is asked for"
-_ENDED = "that training failed: more than one in a hundred fitted values was out of reach"
+_ENDED = (
+    "that training failed: more than one in a hundred fitted values was out of reach, or, where standard "
+    "errors are asked for, columns were nearly sums of others"
+)
 
 SPEC: Final = ProtocolSpec(
     name="vertical/regression",
@@ -104,6 +110,8 @@ class Settings:
         tells_loss: the owners learn the mean squared error of every epoch.
         patience: training ends after so many epochs in a row whose mean squared error on the rows held out
             was not lower than ever before, and the coefficients of the lowest are kept; 0: never.
+        standard_errors: the variances of the coefficients are computed too; neither with a penalty nor with a
+            patience, under which they mean nothing.
     """
 
     family: Family
@@ -115,6 +123,7 @@ class Settings:
     tolerance: float = 0.0
     tells_loss: bool = False
     patience: int = 0
+    standard_errors: bool = False
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -128,6 +137,11 @@ class Settings:
         ):
             if not low <= value <= high:
                 raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+        if self.standard_errors and (self.l2 or self.patience):
+            raise InvalidInput(
+                f"standard_errors: expected neither an l2 nor a patience with them, got {self.l2:g} and "
+                f"{self.patience}"
+            )
 
     def rate_of(self, epoch: int) -> float:
         """The step size of an epoch, counted from 0. It falls so that the noise of batches does."""

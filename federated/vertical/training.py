@@ -14,21 +14,28 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.vertical.settings import FEATURE_FRACTION, LIMIT, WEIGHT_FRACTION, Family, Layout, Settings
+from federated.vertical import standard_errors
+from federated.vertical.prediction import FITTED_FRACTION, LOSS_FRACTION, fitted, predicted, squares
+from federated.vertical.settings import (
+    FEATURE_FRACTION,
+    LIMIT,
+    MAX_ERRORS,
+    WEIGHT_FRACTION,
+    Family,
+    Layout,
+    Settings,
+)
 from mpc.errors import InvalidInput, ValueOutOfRange
 from mpc.replicated import Runtime, Shared, logistic
 from mpc.replicated.sharing import concatenate, concatenate_bits
 from mpc.secrecy import Unprintable
 
-__all__ = ["LOSS_FRACTION", "Trained", "own_coefficients", "train"]
+__all__ = ["Trained", "own_coefficients", "train"]
 
 Floats = NDArray[np.float64]
 
-LOSS_FRACTION: Final = 12
-"""Fractional bits of residuals when they are squared: 2^18 rows of 2^9 squared sum to less than 2^62."""
 _NO_LOSS: Final = 2**62
 """Above every sum of squares."""
-_FITTED: Final = FEATURE_FRACTION + WEIGHT_FRACTION
 _STEP: Final = FEATURE_FRACTION + logistic.FRACTION - WEIGHT_FRACTION
 """Fractional bits of a gradient beyond those of coefficients."""
 
@@ -41,11 +48,14 @@ class Trained(Unprintable):
         weights: shared int64[coefficients], the intercept first, of standardised columns, 20 fractional bits.
         epochs: passes over the rows, with those after which other coefficients were kept.
         losses: mean squared error of each epoch, at the owners and where it was asked for; else empty.
+        variances: shared int64[coefficients], of the coefficients, times the number of rows, 20 fractional
+            bits; None where they were not asked for.
     """
 
     weights: Shared
     epochs: int
     losses: tuple[float, ...]
+    variances: Shared | None = None
 
 
 def train(
@@ -55,6 +65,8 @@ def train(
     features: Floats | None,
     label: Floats | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    mean: float = 1.0,
 ) -> Trained:
     """Fit a regression to the columns of all owners.
 
@@ -66,10 +78,11 @@ def train(
         label: float64[rows + held_out] at rank 0: 0 and 1, standardised, or counts over their mean; None
             elsewhere.
         progress: told after each epoch.
+        mean: at rank 0, of a label that counts, before it was divided by it; for standard errors.
 
     Raises:
         ValueOutOfRange: a value that is not finite or too large, before anything is sent of it; or, at the
-            end and at all parties, that training failed.
+            end and at all parties, that training failed, or that standard errors have no sense.
         InvalidInput: arrays that do not fit the layout, a patience without rows held out, or such rows
             without a patience.
 
@@ -82,6 +95,11 @@ def train(
             f"patience: expected rows held out with one and none without, got {settings.patience} epochs and "
             f"{layout.held_out} rows"
         )
+    if settings.standard_errors and not layout.coefficients <= min(MAX_ERRORS, layout.rows - 1):
+        raise InvalidInput(
+            f"standard_errors: expected at most {MAX_ERRORS} coefficients, and fewer than rows, got "
+            f"{layout.coefficients} and {layout.rows} rows"
+        )
     x = _features(rt, layout, features)
     y = _label(rt, layout, label)
     weights = step = rt.constant(np.zeros(layout.coefficients, dtype=np.int64))
@@ -89,12 +107,12 @@ def train(
     epochs = best_epoch = 0
     best, lowest = weights, rt.constant(np.array([_NO_LOSS], dtype=np.int64))
     while epochs < settings.epochs:
-        before, squares = weights, []
+        before, losing = weights, []
         for part in layout.batches(settings.batch):
             batch, size = x[:, part], part.stop - part.start
-            residual = rt.sub(_predicted(rt, settings.family, batch, weights), y[part])
+            residual = rt.sub(predicted(rt, settings.family, batch, weights), y[part])
             if settings.tells_loss:
-                squares.append(_squares(rt, residual))
+                losing.append(squares(rt, residual))
             gradient = rt.dot(batch, residual).reshape(layout.coefficients)
             divisor = round(size / settings.rate_of(epochs) * 2**_STEP)
             momentum = rt.scale(step, round(settings.momentum * divisor))
@@ -102,8 +120,8 @@ def train(
             step = rt.quotient(rt.add(gradient, momentum), divisor)
             weights = rt.sub(weights, step)
         epochs += 1
-        if squares:
-            losses.extend(_opened_loss(rt, layout, squares))
+        if losing:
+            losses.extend(_opened_loss(rt, layout, losing))
         progress(epochs, settings.epochs)
         if settings.patience:
             loss = _held_out_loss(rt, layout, settings, x, y, weights)
@@ -116,7 +134,10 @@ def train(
     if settings.patience:
         weights = best
     _check_reach(rt, layout, settings.family, x, weights)
-    return Trained(weights, epochs, tuple(losses))
+    variances = None
+    if settings.standard_errors:
+        variances = standard_errors.variances(rt, layout, settings, x, y, weights, mean)
+    return Trained(weights, epochs, tuple(losses), variances)
 
 
 def own_coefficients(rt: Runtime, layout: Layout, weights: Shared) -> tuple[float, Floats] | None:
@@ -173,21 +194,6 @@ def _encode(values: Floats | None, shape: tuple[int, ...], fraction: int, what: 
     return encoded
 
 
-def _predicted(rt: Runtime, family: Family, batch: Shared, weights: Shared) -> Shared:
-    """What the model says of each row, with the fractional bits of a residual."""
-    fitted = _fitted(rt, batch, weights)
-    if family is Family.LINEAR:
-        return rt.quotient(fitted, 2 ** (_FITTED - logistic.FRACTION))
-    if family is Family.POISSON:
-        return rt.exponential(fitted, _FITTED)
-    return rt.add_public(rt.sigmoid(fitted, _FITTED), 2 ** (logistic.FRACTION - 1))
-
-
-def _fitted(rt: Runtime, batch: Shared, weights: Shared) -> Shared:
-    rows = Shared(batch.shares.transpose(0, 2, 1))
-    return rt.dot(rows, weights.reshape(1, weights.rows)).reshape(rows.rows)
-
-
 def _penalised(rt: Runtime, settings: Settings, size: int, gradient: Shared, weights: Shared) -> Shared:
     """The gradient of a batch of some size, with that of the penalty; the intercept has none."""
     if not settings.l2:
@@ -197,25 +203,19 @@ def _penalised(rt: Runtime, settings: Settings, size: int, gradient: Shared, wei
     return rt.add(gradient, rt.scale(weights, penalties))
 
 
-def _squares(rt: Runtime, residual: Shared) -> Shared:
-    """The sum of squared residuals, with twice `LOSS_FRACTION` fractional bits."""
-    short = rt.quotient(residual, 2 ** (logistic.FRACTION - LOSS_FRACTION))
-    return rt.dot(short, short)
-
-
 def _held_out_loss(
     rt: Runtime, layout: Layout, settings: Settings, x: Shared, y: Shared, weights: Shared
 ) -> Shared:
     """The sum of squared residuals of the rows held out, a batch at a time."""
-    squares = [
-        _squares(rt, rt.sub(_predicted(rt, settings.family, x[:, part], weights), y[part]))
+    parts = [
+        squares(rt, rt.sub(predicted(rt, settings.family, x[:, part], weights), y[part]))
         for part in layout.held_out_batches(settings.batch)
     ]
-    return rt.sum(concatenate(squares))
+    return rt.sum(concatenate(parts))
 
 
-def _opened_loss(rt: Runtime, layout: Layout, squares: list[Shared]) -> list[float]:
-    total = rt.sum(concatenate(squares))
+def _opened_loss(rt: Runtime, layout: Layout, parts: list[Shared]) -> list[float]:
+    total = rt.sum(concatenate(parts))
     opened = rt.open(total, range(len(layout.columns)))
     return [] if opened is None else [float(opened[0]) * 4.0**-LOSS_FRACTION / layout.rows]
 
@@ -233,9 +233,9 @@ def _check_reach(rt: Runtime, layout: Layout, family: Family, x: Shared, weights
     One in a hundred rows may be out of reach: those far from the boundary of a logistic regression hardly
     move it.
     """
-    fitted, reach = _fitted(rt, x, weights), round(family.reach * 2**_FITTED)
-    above = rt.is_negative(rt.add_public(rt.neg(fitted), reach))
-    below = rt.is_negative(rt.add_public(fitted, reach))
+    sums, reach = fitted(rt, x, weights), round(family.reach * 2**FITTED_FRACTION)
+    above = rt.is_negative(rt.add_public(rt.neg(sums), reach))
+    below = rt.is_negative(rt.add_public(sums, reach))
     outside = rt.sum(rt.to_arithmetic(concatenate_bits([above, below])))
     allowed = layout.shared_rows // 100
     if not _told(rt, rt.add_public(outside, -allowed - 1)):

@@ -40,8 +40,10 @@ from mpc.spec import Adversary, ProtocolSpec
 from mpc.transcript import ConfirmedChannel, protocol_run
 
 __all__ = [
+    "BUCKET_ROWS",
     "MAX_ITEM_BYTES",
     "MAX_ROWS",
+    "ROUNDS",
     "SPEC",
     "Receivers",
     "bytes_sent",
@@ -54,6 +56,10 @@ Receivers = Literal["both", "left", "right"]
 
 MAX_ROWS: Final = 2**26
 MAX_ITEM_BYTES: Final = 1024
+BUCKET_ROWS: Final = 1_048_576
+"""Rows of a bucket of the engine: a larger set is matched bucket by bucket, whose sizes the other sees."""
+ROUNDS: Final = 100
+"""About so many; how an engine's connections fall into frames depends on timing."""
 _SETUP_BYTES: Final = (1_000_000, 110_000)
 _ENCODED_BYTES: Final = 22
 _OUTPUT_BYTES: Final = 11
@@ -63,7 +69,8 @@ _ITEMS, _MATCHED = "items.csv", "matched.csv"
 
 _LEAKS: Final = (
     "the number of rows in the other party's set",
-    "where a set has more than 1,048,576 rows, how many of the other's rows fall into each bucket of a hash",
+    f"where a set has more than {BUCKET_ROWS:,} rows, "
+    "how many of the other's rows fall into each bucket of a hash",
 )
 
 SPEC: Final = ProtocolSpec(

@@ -29,6 +29,7 @@ __all__ = [
     "product",
     "quantile",
     "quotient",
+    "received",
     "reorder",
     "run",
     "select",
@@ -66,6 +67,18 @@ def run(parties: int) -> Cost:
     confirmation = CONFIRMATION_BYTES * (parties - 1)
     inside = KEY_BYTES + confirmation
     return Cost(1, (inside, inside, inside), 4 * KEY_BYTES + confirmation)
+
+
+def received(sent: Sequence[int], numbers: int) -> list[int]:
+    """About how many bytes each party of a run receives, by rank, from what each sends.
+
+    What a computing party sends goes to the one after it, what another sends to all three. The others receive
+    the comparison of transcripts and ``numbers`` public numbers of each party.
+    """
+    parties = len(sent)
+    common = CONFIRMATION_BYTES * (parties - 1) + stated(parties, numbers).outside
+    inputs = sum(sent[3:]) // 3
+    return [*(sent[rank - 1] + inputs for rank in (3, 1, 2)), *[common] * (parties - 3)]
 
 
 def shared(owner: int, values: int) -> Cost:

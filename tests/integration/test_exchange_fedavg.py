@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from exchange.errors import JobFailed
+from exchange.errors import JobFailed, JobRefused
 from exchange.testing import ConsortiumInProcess
 from federated.horizontal import rounds
 from ledger.entries import new_id
+from ledger.rules.budgets import epsilon
 from ledger.times import system_clock
 from mpc.aggregation import secagg
 from mpc.transcript import ConfirmedChannel
@@ -32,6 +33,17 @@ def table_of(owner: str) -> pa.Table:
     return pa.table({"late": late, "debt": debt, "income": income})
 
 
+CHOSEN: dict[str, Any] = {
+    "label": "late",
+    "family": "logistic",
+    "model": "recipients",
+    "min_cohort": 50,
+    "threshold": 3,
+    "patience_s": 60,
+    "rounds": 6,
+    "batch": 8,
+    "rate_micro": 300_000,
+}
 TABLES = {owner: table_of(owner) for owner in OWNERS}
 
 
@@ -74,18 +86,24 @@ def agreements(running: ConsortiumInProcess) -> dict[str, str]:
     return agreed(running, "analyst")
 
 
-def agreed(running: ConsortiumInProcess, asker: str) -> dict[str, str]:
+def agreed(running: ConsortiumInProcess, asker: str, **limits: Any) -> dict[str, str]:
     client, found = running.client(asker), {}
     for owner in OWNERS:
         if owner != asker:
-            asked = client.request_agreement({"asset": f"{owner}/loans", "purpose": PURPOSE, **asked_of()})
+            asked = client.request_agreement(
+                {"asset": f"{owner}/loans", "purpose": PURPOSE, **asked_of(), **limits}
+            )
             approved = running.client(owner).approve(asked["negotiation"], "a test")
             found[f"{owner}/loans"] = str(approved["agreement"])
     return found
 
 
 def submit(
-    running: ConsortiumInProcess, asker: str, agreements: dict[str, str], reader: str, **params: Any
+    running: ConsortiumInProcess,
+    asker: str,
+    agreements: dict[str, str],
+    reader: str,
+    **params: Any,
 ) -> str:
     """A job over all four owners of whom three must stay; its id."""
     client, did = running.client(asker), running.did(asker)
@@ -103,18 +121,7 @@ def submit(
             }
             for role, owner in roles.items()
         },
-        "params": {
-            "label": "late",
-            "family": "logistic",
-            "model": "recipients",
-            "min_cohort": 50,
-            "threshold": 3,
-            "patience_s": 60,
-            "rounds": 6,
-            "batch": 8,
-            "rate_micro": 300_000,
-            **params,
-        },
+        "params": {name: value for name, value in (CHOSEN | params).items() if value is not None},
         "recipients": [did],
     }
     reading = empty | {"id": "read", "component": reader, "parties": {"reader": did}, "after": ["train"]}
@@ -207,3 +214,34 @@ def test_an_aggregator_that_sends_one_owner_another_model_has_no_result(
     assert row["releases"] == []
     # The first to say so ends the job, and that may be the aggregator, left alone by all.
     assert f"job {job}, step train: mpc.models-disagree" in caplog.text
+
+
+def test_private_training_spends_of_the_budget_until_it_does_not_suffice(
+    running: ConsortiumInProcess,
+) -> None:
+    pytest.importorskip("opendp")
+    privacy = {
+        "epsilon_micro": 3_000_000,
+        "delta_exponent": 6,
+        "noise_micro": 1_500_000,
+        "sample_micro": 100_000,
+        "steps": 4,
+        "clip_micro": 1_000_000,
+        "bounds": {"debt": {"lower": "0", "upper": "8000"}, "income": {"lower": "0", "upper": "5000"}},
+    }
+    analyst, budget = running.client("analyst"), {"epsilon_micro": 3_000_000, "delta_exponent": 6}
+    agreements = agreed(running, "analyst", clauses=budget)
+    exact = submit(running, "analyst", agreements, "report/result")
+    with pytest.raises(JobRefused, match="limits epsilon, and the job releases an exact answer"):
+        analyst.wait_job(exact, timeout_s=BOUND_S)
+    job = submit(running, "analyst", agreements, "report/result", batch=None, privacy=privacy)
+    analyst.wait_job(job, timeout_s=BOUND_S)
+    spent = analyst.result(job)[0]["facts"]["privacy"]
+    assert 1_500_000 < spent["epsilon_micro"] < 3_000_000
+    started = analyst.entries(job=job, type_="job.start")
+    losses = [entry["body"]["spends"] for entry in started if "spends" in entry["body"]]
+    assert len(losses) == len(OWNERS)
+    assert {epsilon(one["rdp"], 6) for (one,) in losses} == {spent["epsilon_micro"]}
+    again = submit(running, "analyst", agreements, "report/result", batch=None, privacy=privacy)
+    with pytest.raises(JobRefused, match=r"epsilon of agreement .* would be .* of 3000000 millionths"):
+        analyst.wait_job(again, timeout_s=BOUND_S)

@@ -20,11 +20,12 @@ from exchange.cli import main
 from exchange.errors import JobRefused
 from exchange.sdk import NodeProblem
 from exchange.testing import ConsortiumInProcess
+from mpc.engines import spu
 
 pytestmark = pytest.mark.xdist_group("exchange-sql")
 
 PURPOSE = "dpv:CustomerSolvencyMonitoring"
-OPERATIONS = ["sql/query", "sql/rows"]
+OPERATIONS = ["sql/query", "sql/query-rr22", "sql/rows"]
 NAMES = ("lender", "bureau", "tax", "analyst", "regulator")
 SCHEMAS = {
     "lender/loans": {
@@ -156,6 +157,10 @@ def publish_and_agree(asked: Asked, asset: str, folder: Path) -> None:
     asked.client(owner).approve(negotiation, "a test")
 
 
+UNION = (
+    "SELECT COUNT(*) AS n, SUM(v) AS total FROM (SELECT income AS v FROM bureau.people "
+    "UNION ALL SELECT arrears FROM lender.loans) AS u WHERE v > 2"
+)
 GROUPED = (
     f"SELECT b.band AS band, COUNT(*) AS people, SUM(l.balance) AS total {JOIN} "
     "WHERE l.opened >= DATE '2020-02-01' GROUP BY b.band HAVING COUNT(*) >= 10 ORDER BY band"
@@ -169,6 +174,33 @@ def test_figures_by_group_equal_those_of_the_pooled_tables(asked: Asked) -> None
     assert found["facts"] == {"minimum": 10, "groups_not_shown": 1}
 
 
+@pytest.mark.skipif(spu.version() is None, reason="SPU is not installed")
+def test_an_engine_matches_keys_where_it_is_named_and_every_record_of_the_job_says_so(asked: Asked) -> None:
+    query = f"SELECT COUNT(*) AS n, SUM(l.balance) AS total {JOIN}"
+    analyst = asked.client("analyst")
+    own, fast = (
+        analyst.explain_sql(query, purpose=PURPOSE, matching=name) for name in ("psi/ecdh", "psi/rr22")
+    )
+    assert (own["component"], own["engine"]) == ("sql/query", "parley")
+    assert (fast["component"], fast["engine"]) == ("sql/query-rr22", "spu")
+    assert fast["plan"] == own["plan"]
+    decided = [
+        [(one["name"], one["verdict"]) for one in found["decision"]["owners"]] for found in (own, fast)
+    ]
+    assert decided == [[("bureau", "permitted"), ("lender", "permitted")]] * 2
+    (join,) = (one for one in fast["operators"] if one["kind"] == "join")
+    assert join["detail"].endswith(", by psi/rr22")
+    job = analyst.submit(fast["spec"])["job"]
+    analyst.wait_job(job, timeout_s=90)
+    ((n, total),) = analyst.result(job)[0]["rows"]
+    assert [(n, Decimal(total))] == asked.pooled(query)
+    receipts = list(asked.client("regulator").entries(job=job, type_="receipt.step"))
+    engines = {one["body"]["engine"] for one in receipts if one["body"]["step"] == "query"}
+    assert engines == {f"spu {spu.version()}"}
+    with pytest.raises(NodeProblem, match="matching: expected psi/ecdh for a query that joins nothing"):
+        analyst.explain_sql(UNION, purpose=PURPOSE, matching="psi/rr22")
+
+
 def test_three_owners_compute_without_a_helper(asked: Asked) -> None:
     query = f"SELECT COUNT(*) AS n, AVG(t.paid) AS paid, SUM(l.balance + b.income) AS held {THREE}"
     explained = asked.client("analyst").explain_sql(query, purpose=PURPOSE)
@@ -180,12 +212,8 @@ def test_three_owners_compute_without_a_helper(asked: Asked) -> None:
 
 
 def test_united_rows_stay_with_their_owners(asked: Asked) -> None:
-    query = (
-        "SELECT COUNT(*) AS n, SUM(v) AS total FROM (SELECT income AS v FROM bureau.people "
-        "UNION ALL SELECT arrears FROM lender.loans) AS u WHERE v > 2"
-    )
-    found = asked.run(query)["rows"]
-    assert [tuple(map(int, row)) for row in found] == [tuple(map(int, row)) for row in asked.pooled(query)]
+    found = asked.run(UNION)["rows"]
+    assert [tuple(map(int, row)) for row in found] == [tuple(map(int, row)) for row in asked.pooled(UNION)]
 
 
 def test_an_explanation_says_where_what_runs_and_who_learns_what(asked: Asked) -> None:

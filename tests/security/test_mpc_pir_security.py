@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 
+import mpc
 from mpc import ristretto255
 from mpc.channel import Channel
 from mpc.errors import MpcError, ProtocolAbort, TranscriptMismatch
 from mpc.oprf import rfc9497
-from mpc.pir import build, keyword
+from mpc.pir import build, kernels, keyword
 from mpc.pir.client import ListClient
 from mpc.pir.server import ListServer
 from mpc.secrecy import SecretBytes, SecretScalar
 from mpc.testing import DeterministicRandomness, MemoryChannel, channel_pair, outcomes
 
+PACKAGE = str(Path(mpc.__file__).parent)
 KEY = rfc9497.derive_key(SecretBytes(b"\5" * 32), b"grey list 1")
 KEYS = [b"110101%012d" % number for number in range(40)]
 MESSAGES = [("0->1", "blinded"), ("1->0", "evaluated"), ("0->1", "query"), ("1->0", "answer")]
@@ -140,24 +143,64 @@ def test_sizes_and_labels_do_not_depend_on_the_keys(ends: tuple[ListClient, List
     assert shape(KEYS[:3]) == shape([b"nobody", b"", b"x" * 500]) == shape([KEYS[7]] * 3)
 
 
-def test_an_answer_takes_as_long_for_a_hit_as_for_a_miss(ends: tuple[ListClient, ListServer]) -> None:
-    """The owner's times for hits and for misses, taken in turn, are ranked alike; Mann and Whitney 1947."""
+def executed(work: Callable[[], object]) -> list[tuple[str, int]]:
+    """Every line of the package that some work executes in this thread, in order, loops included."""
+    lines: list[tuple[str, int]] = []
+
+    def follow(frame: FrameType, event: str, _: object) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            lines.append((frame.f_code.co_filename, frame.f_lineno))
+        return follow
+
+    before = sys.gettrace()
+    sys.settrace(follow)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def of_owner_and_client(
+    ends: tuple[ListClient, ListServer], keys: list[bytes]
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]], list[bytes | None]]:
+    """The lines that the owner and the client execute for some keys, and the records found."""
     client, server = ends
-    times: dict[str, list[int]] = {"hit": [], "miss": []}
-    for number in range(150):
-        for kind, key in (("hit", KEYS[number % len(KEYS)]), ("miss", b"nobody %d" % number)):
-            blinding, request = client.blind([key], rng(number))
-            begun = time.perf_counter_ns()
-            evaluated = server.evaluate(request, rng(number))
-            evaluated_ns = time.perf_counter_ns() - begun
-            _, queries = client.query(client.labels(blinding, evaluated), rng(number))
-            begun = time.perf_counter_ns()
-            server.answer(queries)
-            times[kind].append(evaluated_ns + time.perf_counter_ns() - begun)
-    hits, misses = np.array(times["hit"]), np.array(times["miss"])
-    later = (hits[:, None] > misses).sum() + (hits[:, None] == misses).sum() / 2
-    deviation = math.sqrt(hits.size * misses.size * (hits.size + misses.size + 1) / 12)
-    assert abs(later - hits.size * misses.size / 2) < 6 * deviation
+    blinding, request = client.blind(keys, rng(7))
+    evaluated = server.evaluate(request, rng(8))
+    pending, queries = client.query(client.labels(blinding, evaluated), rng(9))
+    answers = server.answer(queries)
+    found: list[bytes | None] = []
+
+    def opened() -> None:
+        client.labels(blinding, evaluated)
+        found.extend(client.recover(pending, answers))
+
+    owner = executed(lambda: (server.evaluate(request, rng(8)), server.answer(queries)))
+    return owner, executed(opened), found
+
+
+def test_a_hit_and_a_miss_are_the_same_operations(
+    ends: tuple[ListClient, ListServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line by line, each multiplication of the matrix by the query included: nothing is left to a clock."""
+    for name in ("accumulate", "_multiply_one", "_multiply_fours"):
+        monkeypatch.setattr(kernels, name, getattr(kernels, name).py_func)
+    shape = ends[1].manifest.shape
+    absent = [b"110101%012d" % number for number in range(1000, 1006)]
+    with np.errstate(over="ignore"):
+        runs = {key: of_owner_and_client(ends, [key]) for key in (*KEYS[:6], *absent)}
+        several = of_owner_and_client(ends, [KEYS[0], absent[0]])
+    assert [found != [None] for _, _, found in runs.values()] == [True] * 6 + [False] * 6
+    owner, asker, _ = runs[KEYS[0]]
+    assert len(owner) > shape.columns // 8 * shape.rows
+    for other_owner, other_asker, _ in runs.values():
+        assert other_owner == owner
+        assert other_asker == asker
+    assert several[0] != owner
+    assert several[1] != asker
 
 
 def test_no_key_nor_a_hash_of_one_is_on_the_channel(ends: tuple[ListClient, ListServer]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from exchange.sql.binding import bind
 from exchange.sql.execution import Executed, Own, execute
 from exchange.sql.program import Program, compile_query
-from exchange.sql.testing import catalog_of, own_table
+from exchange.sql.testing import JOINING, catalog_of, own_table
 from mpc.mesh import Mesh
 from mpc.psi import ecdh
 from mpc.randomness import SystemRandomness
@@ -54,7 +54,7 @@ def play(query: str, shift: int = 1, **options: Any) -> list[Executed | Exceptio
 
 
 def role(program: Program, own: Own | None) -> Callable[[Mesh], Executed]:
-    return lambda mesh: execute(mesh, program, own, SystemRandomness(), lambda done, total: None)
+    return lambda mesh: execute(mesh, program, own, SystemRandomness(), JOINING)
 
 
 def messages(query: str, shift: int = 1) -> list[tuple[int, int, str, int]]:

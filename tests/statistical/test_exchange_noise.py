@@ -12,6 +12,7 @@ import math
 import numpy as np
 import pytest
 
+from exchange.jobs.fedavg.privacy import RowPrivacy
 from exchange.jobs.joint_statistics import _with_noise
 from exchange.jobs.noise import draw
 from exchange.jobs.privacy import Bounds, Privacy
@@ -40,3 +41,20 @@ def test_both_owners_noise_adds_up_to_twice_the_variance_of_one(mechanism: str) 
     alone = (first.shares - masks).view(np.int64)[:, 0].astype(float)
     rest = noise - alone
     assert abs(rest.var() / one**2 - 1) < SIGMAS * math.sqrt((KURTOSIS[mechanism] - 1) / GROUPS)
+
+
+def test_the_noise_of_gradient_steps_has_the_stated_deviation() -> None:
+    privacy = RowPrivacy(
+        epsilon_micro=10**8,
+        delta_exponent=6,
+        noise_micro=1_250_000,
+        sample_micro=10**6,
+        steps=1,
+        clip_micro=10**6,
+        bounds={},
+    )
+    noise = np.concatenate([privacy.draw(2**20, GROUPS // 8) for _ in range(8)]).astype(float)
+    variance = (1.25 * 2**20) ** 2
+    assert abs(noise.mean()) < SIGMAS * math.sqrt(variance / GROUPS)
+    assert abs(noise.var() / variance - 1) < SIGMAS * math.sqrt(2 / GROUPS)
+    assert len(np.unique(noise)) > GROUPS * 0.99

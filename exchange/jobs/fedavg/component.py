@@ -9,33 +9,50 @@ every owner in the last round the digest of what it has itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from connectors import columns as connected
 from exchange.errors import InvalidRequest, JobFailed
-from exchange.jobs import disclosure
 from exchange.jobs.component import (
-    Absences,
     Component,
     Outcome,
     Param,
     RoleInput,
     StepContext,
     one_of,
-    source,
     text_like,
     whole_number,
 )
 from exchange.jobs.estimates import Estimate
-from exchange.jobs.fedavg.model import MAX_PARAMETERS, Held, JointModel
+from exchange.jobs.fedavg.model import MAX_PARAMETERS, JointModel
+from exchange.jobs.fedavg.privacy import RowPrivacy
+from exchange.jobs.horizontal import (
+    ABSENCES,
+    AGGREGATOR,
+    MILLION,
+    TAKING_PART,
+    Held,
+    Traffic,
+    attendance,
+    check_held,
+    check_owners,
+    estimates_of,
+    minimum_of,
+    others_of,
+    own_rows,
+    owners_of,
+    scaled_ranges,
+    terms_of,
+    united,
+)
+from exchange.jobs.noise import require_noise
 from exchange.jobs.results import ResultTable
-from exchange.jobs.spec import ColumnInput, Step
-from exchange.web.kinds import read_as
+from exchange.jobs.spec import Step
+from exchange.web.kinds import Rule, read_as
 from federated import horizontal
-from federated.horizontal import Columns, Family, Settings, Table, Terms, Trained, costs
+from federated.horizontal import Columns, Family, Guard, Private, Settings, Table, costs
 from federated.horizontal.settings import (
     MAX_BATCH,
     MAX_CLIP,
@@ -46,21 +63,21 @@ from federated.horizontal.settings import (
     MAX_UNITS,
     MIN_OWNERS,
 )
-from mpc import fixed_point
 from policies.column_control import Level
-from policies.plans import Aggregate, Plan, Reveal, Source, Union
+from policies.plans import Aggregate, Plan, Reveal
 
-__all__ = ["AGGREGATOR", "COMPONENT", "ROWS_PER_PARAMETER", "settings_of"]
+__all__ = ["COMPONENT", "ROWS_PER_PARAMETER", "settings_of"]
 
-AGGREGATOR: Final = "aggregator"
 ROWS_PER_PARAMETER: Final = 10
 """Fewer rows of all owners together than that, and parameters would tell of single rows."""
-_MILLION: Final = 10**6
 _ROW_NS: Final = 2_000
 _CELL_NS: Final = 3
 _WORD_NS: Final = 4
 _OWNER_NS: Final = 400_000
-"""A row of one pass; a row and parameter of one; a word and owner; agreeing on keys with an owner."""
+_DRAW_NS: Final = 20
+_NOISE_NS: Final = 12_000
+"""A row of one pass; a row and parameter of one; a word and owner; agreeing on keys with an owner; drawing a
+row for a step; a number of noise."""
 _MICRO = ("rate", "mu", "clip")
 
 
@@ -71,100 +88,99 @@ def settings_of(step: Step) -> Settings:
     }
     for name in _MICRO:
         if f"{name}_micro" in step.params:
-            chosen[name] = cast(int, step.params[f"{name}_micro"]) / _MILLION
+            chosen[name] = cast(int, step.params[f"{name}_micro"]) / MILLION
     hidden = tuple(cast("Sequence[int]", step.params.get("hidden", ())))
-    return Settings(Family(str(step.params["family"])), hidden, **chosen)
+    return Settings(
+        Family(str(step.params["family"])), hidden, **chosen, private=_private(step), guard=_guard(step)
+    )
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """The parameter ``guard``."""
+
+    held_out_percent: Annotated[int, Rule("1 to 50", minimum=1, maximum=50)]
+    worse_micro: Annotated[int, Rule("millionths, 1000 to 10,000,000", minimum=1000, maximum=10 * MILLION)]
+
+
+def _guard(step: Step) -> Guard | None:
+    """How owners judge models."""
+    value = step.params.get("guard")
+    if value is None:
+        return None
+    stated = read_as(_Guarded, value, f"steps.{step.id}.params.guard")
+    return Guard(stated.held_out_percent, stated.worse_micro / MILLION)
+
+
+def _private(step: Step) -> Private | None:
+    """How rows are private; of a logistic label the bounds are 0 and 1."""
+    stated = RowPrivacy.of(step)
+    if stated is None:
+        return None
+    by_name = {column.name: column for column in step.inputs["owner-1"].columns}
+    columns = [by_name[name] for name in _names(step)]
+    is_class = step.params["family"] == Family.LOGISTIC
+    lower, upper = scaled_ranges(
+        stated.bounds, columns[:-1] if is_class else columns, f"steps.{step.id}.params.privacy.bounds"
+    )
+    ends = ((0.0,), (1.0,)) if is_class else ((), ())
+    return Private(
+        lower=(*lower, *ends[0]),
+        upper=(*upper, *ends[1]),
+        clip=stated.clip_micro / MILLION,
+        sample=stated.sample_micro,
+        steps=stated.steps,
+    )
 
 
 def _run(context: StepContext) -> Outcome:
     step, settings = context.step, settings_of(context.step)
-    roles, names = _owners(step), _names(step)
-    terms = Terms(
-        spec=horizontal.SPEC,
-        owners=len(roles),
-        threshold=context.number("threshold"),
-        session=context.session,
-        patience_s=context.number("patience_s"),
-    )
-    minimum = max(context.minimum_cohort, context.number("min_cohort"))
-    needed = max(minimum, ROWS_PER_PARAMETER * settings.parameters(len(names) - 1))
-    shape = Columns(names, needed)
+    roles, names, terms = owners_of(step), _names(step), terms_of(context, horizontal.SPEC)
+    needed = max(minimum_of(context), ROWS_PER_PARAMETER * settings.parameters(len(names) - 1))
+    shape, others = Columns(names, needed), others_of(context)
     if context.role == AGGREGATOR:
-        owners = {number: context.late_channel(role) for number, role in enumerate(roles, start=1)}
-        trained = horizontal.aggregate(owners, terms, settings, shape, context.progress)
+        trained = horizontal.aggregate(others, terms, settings, shape, context.progress)
     else:
-        table = _own_rows(context, names, minimum)
-        trained = _train(context, roles, terms, settings, shape, table)
+        own, privacy = own_rows(context, names), RowPrivacy.of(step)
+        if privacy is not None:
+            _check_private(step, privacy, len(own))
+        table = Table(names[:-1], own[:, :-1], names[-1], own[:, -1])
+        number = roles.index(context.role) + 1
+        trained = horizontal.train(
+            context.channel(AGGREGATOR),
+            others,
+            terms,
+            number,
+            settings,
+            shape,
+            table,
+            context.rng,
+            context.progress,
+            None if privacy is None else privacy.draw,
+        )
     model = JointModel.of(settings, trained, names, roles)
     shown = model if _is_shown(step) else model.without_parameters()
     absent = tuple(role for role in roles if role not in model.present)
     if context.role == AGGREGATOR:
         return Outcome(local=b"", release=shown.encode(), cohort=trained.rows, figures=1, absent=absent)
-    rows = len(table.label)
+    rows = len(own)
     return Outcome(
         local=model.encode(),
-        release=Held(shown.digest()).encode(),
+        release=Held.of(shown.encode()).encode(),
         cohort=rows,
         figures=1,
         rows=np.arange(rows, dtype=np.int64),
         groups=np.zeros(rows, dtype=np.int64),
+        is_exact=privacy is None,
         absent=absent,
     )
 
 
-def _train(
-    context: StepContext,
-    roles: Sequence[str],
-    terms: Terms,
-    settings: Settings,
-    shape: Columns,
-    table: Table,
-) -> Trained:
-    others = {
-        number: context.late_channel(role)
-        for number, role in enumerate(roles, start=1)
-        if role != context.role
-    }
-    return horizontal.train(
-        context.channel(AGGREGATOR),
-        others,
-        terms,
-        roles.index(context.role) + 1,
-        settings,
-        shape,
-        table,
-        context.rng,
-        context.progress,
-    )
-
-
-def _own_rows(context: StepContext, names: Sequence[str], minimum: int) -> Table:
-    """The rows of this owner, as its own rules let them be used.
-
-    Raises:
-        JobFailed: fewer than its minimum, or counts are to be rounded.
-        Dominated: a joint mean could tell one person's value.
-    """
-    step = context.step
-    if context.rules.round_counts != 1:
-        raise JobFailed(f"step {step.id}: counts are not rounded here, as this owner's rules ask")
-    by_name = {column.name: column for column in step.inputs[context.role].columns}
-    *features, label = (_values(context, by_name[name]) for name in names)
-    if len(label) < minimum:
-        raise JobFailed(f"step {step.id}: expected at least {minimum} rows here, got fewer")
-    return Table(tuple(names[:-1]), np.column_stack(features), names[-1], label)
-
-
-def _values(context: StepContext, column: ColumnInput) -> NDArray[np.float64]:
-    values = connected.measure_array(context.read(column.name), column.name)
-    rules, base = context.rules, context.rules.base_of(column.name, column.decimals)
-    if base == 1 and not rules.dominance_percent and not rules.p_percent:
-        return values.astype(np.float64)
-    exact = list(values) if values.dtype == object else values
-    encoded = disclosure.rounded(fixed_point.encode(exact, column.decimals), base)
-    disclosure.check_dominance(rules, encoded, len(encoded), column.name)
-    kept: NDArray[np.float64] = encoded / 10.0**column.decimals if base != 1 else values.astype(np.float64)
-    return kept
+def _check_private(step: Step, privacy: RowPrivacy, rows: int) -> None:
+    """Before anything leaves: there is noise, and delta is worth something for so many rows."""
+    require_noise()
+    if 10**privacy.delta_exponent <= rows:
+        raise JobFailed(f"step {step.id}: expected a delta below one in the rows here, got a larger one")
 
 
 def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
@@ -174,22 +190,13 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
         JobFailed: the releases do not fit each other or the step.
     """
     model = JointModel.decode(releases[AGGREGATOR])
-    told = {role: Held.decode(one).digest for role, one in releases.items() if role != AGGREGATOR}
-    if set(told) != set(model.present) or set(told.values()) != {model.digest()}:
-        raise JobFailed(f"step {step.id}: the owners have another model than the aggregator released")
+    check_held(step, releases, model.present)
     if model.columns != _names(step) or bool(model.parameters) != _is_shown(step):
         raise JobFailed(f"step {step.id}: the aggregator's release has other figures than were asked for")
-    found = model.table()
-    owners = {
-        "threshold": step.params["threshold"],
-        "present": sorted(step.parties[role] for role in model.present),
-        "absent": sorted(step.parties[role] for role in set(step.inputs) - set(model.present)),
-    }
-    return ResultTable(found.columns, found.rows, {**found.facts, **owners})
-
-
-def _owners(step: Step) -> list[str]:
-    return [role for role in COMPONENT.ranks(step) if role != AGGREGATOR]
+    found, privacy = model.table(), RowPrivacy.of(step)
+    spent = {} if privacy is None else {"privacy": privacy.facts(settings_of(step).rounds)}
+    facts = {**found.facts, **attendance(step, model.present), **spent}
+    return ResultTable(found.columns, found.rows, facts)
 
 
 def _names(step: Step) -> tuple[str, ...]:
@@ -203,24 +210,20 @@ def _is_shown(step: Step) -> bool:
 
 
 def _check(step: Step) -> None:
-    at, owners, threshold = f"steps.{step.id}", len(step.inputs), cast(int, step.params["threshold"])
-    least = max(owners // 2 + 1, MIN_OWNERS)
-    if not least <= threshold <= owners:
-        expected = f"{least} to {owners}, more than half of the owners"
-        raise InvalidRequest(f"{at}.params.threshold", expected, str(threshold))
-    names = [column.name for column in step.inputs["owner-1"].columns]
-    if len(set(names)) != len(names):
-        raise InvalidRequest(f"{at}.inputs", "each column once", "one twice")
-    for role, given in step.inputs.items():
-        if sorted(column.name for column in given.columns) != sorted(names):
-            raise InvalidRequest(
-                f"{at}.inputs.{role}.columns", f"{', '.join(sorted(names))}", "other columns"
-            )
+    at, names = f"steps.{step.id}", check_owners(step)
     if step.params["label"] not in names:
         raise InvalidRequest(f"{at}.params.label", f"one of {', '.join(names)}", "another column")
     if not step.recipients and _is_shown(step):
         raise InvalidRequest(f"{at}.recipients", "who receives the model", "nobody")
-    count = settings_of(step).parameters(len(names) - 1)
+    if "privacy" in step.params and "guard" in step.params:
+        raise InvalidRequest(f"{at}.params.guard", "none with privacy: who stays tells of rows", "one")
+    settings, privacy = settings_of(step), RowPrivacy.of(step)
+    if privacy is not None:
+        for name in ("epochs", "batch"):
+            if name in step.params:
+                raise InvalidRequest(f"{at}.params.{name}", "privacy's steps and sample_micro", name)
+        privacy.check(settings.rounds, f"{at}.params.privacy")
+    count = settings.parameters(len(names) - 1)
     if count > MAX_PARAMETERS:
         raise InvalidRequest(
             f"{at}.params.hidden", f"a model of at most {MAX_PARAMETERS} numbers", str(count)
@@ -233,22 +236,32 @@ def _check_hidden(value: object, at: str) -> None:
         raise InvalidRequest(at, f"1 to {MAX_HIDDEN} layers of 1 to {MAX_UNITS} units", str(list(units))[:40])
 
 
+def _check_privacy(value: object, at: str) -> None:
+    read_as(RowPrivacy, value, at)
+
+
+def _check_guard(value: object, at: str) -> None:
+    read_as(_Guarded, value, at)
+
+
+def _spends(step: Step) -> tuple[int, ...] | None:
+    privacy = RowPrivacy.of(step)
+    return None if privacy is None else privacy.loss(settings_of(step).rounds)
+
+
 def _plan(step: Step) -> Plan:
-    """A fit over the rows of all owners; who learns the model learns their means and variances."""
-    sources = [source(step, role) for role in _owners(step)]
-    operators: list[Source | Union] = [*sources]
-    rows = sources[0].id
-    for number, other in enumerate(sources[1:], start=2):
-        operators.append(Union(f"{step.id}.rows-{number}", rows, other.id))
-        rows = f"{step.id}.rows-{number}"
-    every = _names(step)
-    told = (("rows", "count", ()), ("losses", "fit", every))
-    fitted = (
-        ("model", "fit", every),
-        *((f"mean {name}", "mean", (name,)) for name in every),
-        *((f"variance {name}", "variance", (name,)) for name in every),
-    )
-    learners = dict.fromkeys((step.parties[AGGREGATOR], *(one.owner for one in sources)))
+    """A fit over the rows of all owners; who learns the model learns their means and variances.
+
+    Where rows are private there are neither, and no losses.
+    """
+    operators, rows = united(step)
+    every, is_private = _names(step), "privacy" in step.params
+    told: list[tuple[str, str, tuple[str, ...]]] = [("rows", "count", ())]
+    fitted: list[tuple[str, str, tuple[str, ...]]] = [("model", "fit", every)]
+    if not is_private:
+        told.append(("losses", "fit", every))
+        fitted += [(f"{figure} {name}", figure, (name,)) for figure in ("mean", "variance") for name in every]
+    learners = dict.fromkeys([step.parties[role] for role in (AGGREGATOR, *owners_of(step))])
     if _is_shown(step):
         learners |= dict.fromkeys(step.recipients)
     return (
@@ -260,33 +273,38 @@ def _plan(step: Step) -> Plan:
 
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
-    settings, roles, columns = settings_of(step), _owners(step), len(_names(step)) - 1
-    count, parameters = len(roles), settings.parameters(columns)
-    sent, told = (costs.sent(role, count, columns, settings) for role in ("owner", AGGREGATOR))
-    compared = costs.compared(count, settings)
-    shared = (_WORD_NS * parameters + _OWNER_NS) * count * (settings.rounds + 3)
-    assumes = "that no owner is absent"
-    estimates = {
-        role: Estimate(
-            sent_bytes=sent,
-            received_bytes=told + compared,
-            rounds=costs.receiving_phases("owner", count, settings),
-            work_ns=shared
-            + (_ROW_NS + _CELL_NS * parameters) * rows.get(role, 0) * settings.epochs * settings.rounds,
-            memory_bytes=24 * rows.get(role, 0) * (columns + 1) + 64 * parameters,
-            assumes=assumes,
-        )
-        for role in roles
-    }
-    estimates[AGGREGATOR] = Estimate(
-        sent_bytes=told * count,
-        received_bytes=(sent - compared) * count,
-        rounds=costs.receiving_phases(AGGREGATOR, count, settings) * count,
-        work_ns=shared,
-        memory_bytes=8 * parameters * (count + 4),
-        assumes=assumes,
+    settings, columns = settings_of(step), len(_names(step)) - 1
+    count, parameters = len(step.inputs), settings.parameters(columns)
+    traffic = Traffic(
+        sent=costs.sent("owner", count, columns, settings),
+        told=costs.sent(AGGREGATOR, count, columns, settings),
+        compared=costs.compared(count, settings),
+        owner_phases=costs.receiving_phases("owner", count, settings),
+        aggregator_phases=costs.receiving_phases(AGGREGATOR, count, settings),
     )
-    return estimates
+    return estimates_of(
+        step,
+        traffic,
+        work_ns=(_WORD_NS * parameters + _OWNER_NS) * count * (settings.rounds + 3),
+        memory_bytes=8 * parameters * (count + 4),
+        own={
+            role: (
+                _work(settings, parameters, rows.get(role, 0)),
+                24 * rows.get(role, 0) * (columns + 1) + 64 * parameters,
+            )
+            for role in step.inputs
+        },
+        assumes="that no owner is absent",
+    )
+
+
+def _work(settings: Settings, parameters: int, rows: int) -> int:
+    """Nanoseconds of an owner's own training."""
+    row, private = _ROW_NS + _CELL_NS * parameters, settings.private
+    if private is None:
+        return row * rows * settings.epochs * settings.rounds
+    drawn = rows * private.sample // MILLION
+    return (row * drawn + _DRAW_NS * rows + _NOISE_NS * parameters) * private.steps * settings.rounds
 
 
 COMPONENT = Component(
@@ -307,33 +325,34 @@ COMPONENT = Component(
             "how training went; recipients, they do",
             one_of("owners", "recipients"),
         ),
-        "min_cohort": Param("fewest rows with which an owner takes part", whole_number(2, 2**31)),
-        "threshold": Param(
-            "fewest owners that stay: at least three and more than half; the others may be absent",
-            whole_number(MIN_OWNERS, MAX_OWNERS),
-        ),
-        "patience_s": Param(
-            "how long each round waits for the slowest owner, its training included, in seconds; owners wait "
-            "half of it for each other",
-            whole_number(1, 600),
-        ),
+        **TAKING_PART,
         "hidden": Param("units of each hidden layer; none: a regression", _check_hidden, optional=True),
         "rounds": Param("rounds of training; 20", whole_number(1, MAX_ROUNDS), optional=True),
         "epochs": Param(
             "passes over an owner's rows in a round; 1", whole_number(1, MAX_EPOCHS), optional=True
         ),
         "batch": Param("rows of a step; 64", whole_number(1, MAX_BATCH), optional=True),
-        "rate_micro": Param(
-            "step size in millionths; 100000", whole_number(100, 2 * _MILLION), optional=True
-        ),
+        "rate_micro": Param("step size in millionths; 100000", whole_number(100, 2 * MILLION), optional=True),
         "mu_micro": Param(
             "pull towards the model of the round (FedProx), in millionths; 0: FedAvg",
-            whole_number(0, 10 * _MILLION),
+            whole_number(0, 10 * MILLION),
             optional=True,
         ),
         "clip_micro": Param(
             "largest norm of an owner's update in a round, in millionths; 4000000",
-            whole_number(10_000, MAX_CLIP * _MILLION),
+            whole_number(10_000, MAX_CLIP * MILLION),
+            optional=True,
+        ),
+        "guard": Param(
+            "held_out_percent, worse_micro: an owner leaves when a model's loss over rows that it held out "
+            "is above the least so far by more than worse_micro millionths of the first's; none: all stay",
+            _check_guard,
+            optional=True,
+        ),
+        "privacy": Param(
+            "epsilon_micro, delta_exponent, noise_micro, sample_micro, steps, clip_micro, bounds: each owner "
+            "adds noise to gradient steps over rows drawn at random, so that rows are private; none: exact",
+            _check_privacy,
             optional=True,
         ),
     },
@@ -342,10 +361,12 @@ COMPONENT = Component(
     protocol=horizontal.SPEC,
     run=_run,
     plan=_plan,
+    spends=_spends,
     check_step=_check,
     estimate=_estimate,
     repeated={"owner": (MIN_OWNERS, MAX_OWNERS)},
     helpers=frozenset({AGGREGATOR}),
-    absences=Absences("owner", "threshold"),
+    tells_parties=True,
+    absences=ABSENCES,
     open_result=_open,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -18,7 +17,7 @@ from federated.horizontal import Settings, Trained
 from ledger import canonical
 from policies.plans import Plan
 
-__all__ = ["INTERCEPT", "MAX_PARAMETERS", "READER", "Held", "JointModel"]
+__all__ = ["INTERCEPT", "MAX_PARAMETERS", "READER", "JointModel"]
 
 INTERCEPT: Final = "(intercept)"
 MAX_PARAMETERS: Final = 10_000
@@ -72,10 +71,6 @@ class JointModel:
         """Encode, for a node's own sealed store or for sealing to recipients."""
         return canonical.encode(asdict(self))
 
-    def digest(self) -> str:
-        """SHA-256 of the encoding, lower hex."""
-        return hashlib.sha256(self.encode()).hexdigest()
-
     @classmethod
     def decode(cls, raw: bytes) -> JointModel:
         """Decode what ``encode`` made; anything else raises ``InvalidRequest``."""
@@ -113,22 +108,6 @@ class JointModel:
             for name in (INTERCEPT, *names):
                 yield from ((layer, name, unit) for unit in range(1, units + 1))
             names = [f"unit {unit}" for unit in range(1, units + 1)]
-
-
-@dataclass(frozen=True)
-class Held:
-    """What an owner releases: the digest of the model, as it has it itself and as it is shown."""
-
-    digest: Annotated[str, Rule("SHA-256 in hexadecimal", pattern="[0-9a-f]{64}")]
-
-    def encode(self) -> bytes:
-        """Encode, for sealing."""
-        return canonical.encode(asdict(self))
-
-    @classmethod
-    def decode(cls, release: bytes) -> Held:
-        """Decode what ``encode`` made; anything else raises ``InvalidRequest``."""
-        return read_as(cls, canonical.decode(release), "release")
 
 
 def _run(context: StepContext) -> Outcome:

@@ -8,7 +8,7 @@ recipients learn how it was trained.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,14 +36,14 @@ from federated import vertical
 from federated.vertical import Family, Layout, Settings, Standardised, Trained, costs
 from federated.vertical.settings import MAX_BATCH, MAX_EPOCHS, MAX_PATIENCE, WEIGHT_FRACTION
 from mpc import replicated, wire
-from mpc.replicated import Runtime
+from mpc.replicated import Runtime, Shared
 from mpc.replicated import costs as runtime_costs
 from policies.column_control import Level
 from policies.plans import Aggregate, Operator, Plan, Reveal, Select
 
 __all__ = ["FORMAT", "LINEAR", "LOGISTIC", "POISSON", "ROWS_PER_COEFFICIENT", "own_columns", "settings_of"]
 
-FORMAT = 2
+FORMAT = 3
 ROWS_PER_COEFFICIENT = 10
 """Fewer rows than that, and coefficients would tell of single rows."""
 _MILLION = 10**6
@@ -60,8 +60,12 @@ def settings_of(step: Step) -> Settings:
     for name in ("rate", "momentum", "l2", "tolerance"):
         if f"{name}_micro" in given:
             chosen[name] = given[f"{name}_micro"] / _MILLION
-    tells_loss = step.params.get("loss", "hidden") == "owners"
-    return Settings(Family(step.component.removeprefix("model/")), tells_loss=tells_loss, **chosen)
+    return Settings(
+        Family(step.component.removeprefix("model/")),
+        tells_loss=step.params.get("loss", "hidden") == "owners",
+        standard_errors=step.params.get("standard_errors", "none") == "told",
+        **chosen,
+    )
 
 
 def own_columns(context: StepContext, order: NDArray[np.int64]) -> tuple[list[str], list[_Floats], _Floats]:
@@ -108,17 +112,18 @@ def _run(context: StepContext) -> Outcome:
                 if label is not None and center is not None:
                     label = np.concatenate([label, _held_out_label(step, values, center, settings.family)])
             features = features if names else None
-        trained = vertical.train(rt, layout, settings, features, label, context.progress)
+        mean = center[1] if center is not None else 1.0
+        trained = vertical.train(rt, layout, settings, features, label, context.progress, mean=mean)
         local, shares = b"", np.zeros(0, dtype=np.uint64)
         if _is_split(step):
-            part = vertical.own_coefficients(rt, layout, trained.weights)
+            parts = [vertical.own_coefficients(rt, layout, one) for one in _results(trained)]
             if own is not None:
-                local = _part(settings, own, center, part, trained, held_out).encode()
+                local = _part(settings, own, center, parts, layout, trained, held_out).encode()
         else:
-            shares = _shares(rt, trained)
+            shares = np.concatenate([_shares(rt, one) for one in _results(trained)])
     return Outcome(
         local=local,
-        release=_released(trained, every, shares),
+        release=_released(trained, layout, every, shares),
         cohort=layout.rows,
         figures=1,
         rows=rows,
@@ -149,12 +154,14 @@ def _part(
     settings: Settings,
     own: tuple[list[str], Standardised, _Floats],
     center: tuple[float, float] | None,
-    part: tuple[float, _Floats] | None,
+    parts: Sequence[tuple[float, _Floats] | None],
+    layout: Layout,
     trained: Trained,
     held_out: HeldOut,
 ) -> ModelPart:
     names, standardised, _ = own
-    intercept, coefficients = (0.0, np.zeros(0)) if part is None else part
+    (intercept, coefficients), *variances = ((0.0, np.zeros(0)) if part is None else part for part in parts)
+    errors = [_errors(np.array([first, *others]), layout.rows) for first, others in variances]
     mean, deviation = center or (0.0, 1.0)
     return ModelPart(
         family=settings.family.value,
@@ -168,26 +175,41 @@ def _part(
         epochs=trained.epochs,
         losses=tuple(map(text, trained.losses)),
         held_out=held_out,
+        errors=tuple(map(text, errors[0].tolist())) if errors else (),
     )
+
+
+def _results(trained: Trained) -> list[Shared]:
+    """What of a model is told: its coefficients, and their variances where they were asked for."""
+    return [trained.weights] if trained.variances is None else [trained.weights, trained.variances]
+
+
+def _errors(variances: _Floats, rows: int) -> _Floats:
+    """Standard errors; a variance that is rounded to less than 0 is 0."""
+    errors: _Floats = np.sqrt(np.maximum(variances, 0) / rows)
+    return errors
 
 
 def _is_split(step: Step) -> bool:
     return step.params["coefficients"] == "split"
 
 
-def _shares(rt: Runtime, trained: Trained) -> NDArray[np.uint64]:
-    """This party's share of the coefficients; all of them are needed."""
-    shares = np.zeros(trained.weights.rows, dtype=np.uint64)
-    return trained.weights.shares[0] + rt.zero(shares.shape) if rt.computes else shares
+def _shares(rt: Runtime, results: Shared) -> NDArray[np.uint64]:
+    """This party's share of results; all of them are needed."""
+    shares = np.zeros(results.rows, dtype=np.uint64)
+    return results.shares[0] + rt.zero(shares.shape) if rt.computes else shares
 
 
-def _released(trained: Trained, names: list[tuple[str, str]], shares: NDArray[np.uint64]) -> bytes:
-    """The epochs, the losses where this party knows them, the features and its shares; none where split."""
+def _released(
+    trained: Trained, layout: Layout, names: list[tuple[str, str]], shares: NDArray[np.uint64]
+) -> bytes:
+    """Epochs and rows, the losses where this party knows them, the features, its shares; none where split."""
     losses = np.rint(np.array(trained.losses) * _MILLION).astype(np.uint64)
     return b"".join(
         (
             wire.encode_uint64(FORMAT),
             wire.encode_uint64(trained.epochs),
+            wire.encode_uint64(layout.rows),
             wire.encode_array(losses),
             aligned_columns.encode_names(names),
             wire.encode_array(shares),
@@ -198,28 +220,34 @@ def _released(trained: Trained, names: list[tuple[str, str]], shares: NDArray[np
 def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     if set(releases) != set(step.parties):
         raise JobFailed(f"step {step.id}: expected the shares of {len(step.parties)} parties")
-    parts, stated, told = list[NDArray[np.uint64]](), list[tuple[int, list[tuple[str, str]]]](), list[int]()
+    parts, told = list[NDArray[np.uint64]](), list[int]()
+    stated, results = list[tuple[int, int, list[tuple[str, str]]]](), 1 + settings_of(step).standard_errors
     for role in sorted(releases):
         reader = wire.Reader(f"release of {role}", releases[role])
         if (version := reader.uint64("format")) != FORMAT:
             raise JobFailed(f"release of {role}: expected format {FORMAT}, got {version}")
-        epochs = reader.uint64("epochs")
+        epochs, rows = reader.uint64("epochs"), reader.uint64("rows")
         told = reader.array("losses", "<u8", (None,)).tolist() or told
-        stated.append((epochs, aligned_columns.read_names(reader)))
-        size = 0 if _is_split(step) else 1 + len(stated[0][1])
+        stated.append((epochs, rows, aligned_columns.read_names(reader)))
+        size = 0 if _is_split(step) else results * (1 + len(stated[0][2]))
         parts.append(reader.array("shares", "<u8", (size,)))
         reader.finish()
     weights = np.sum(parts, axis=0, dtype=np.uint64).view(np.int64) * 2.0**-WEIGHT_FRACTION
     # Shares of different runs sum to uniform words, of a magnitude of 2^63 units.
     if any(one != stated[0] for one in stated) or np.abs(weights).max(initial=0) >= 2**20:
         raise JobFailed(f"step {step.id}: the shares of the parties are not of one run")
-    epochs, features = stated[0]
+    epochs, rows, features = stated[0]
     names = [("owner-1", "(intercept)"), *features]
-    shown: list[str | None] = [f"{weight:.6f}" for weight in weights.tolist()]
-    shown = shown or [None] * len(names)
-    lines: list[tuple[Cell, ...]] = [(*name, cell) for name, cell in zip(names, shown, strict=True)]
-    losses = [text(loss / _MILLION) for loss in told]
-    return ResultTable(("party", "column", "coefficient"), tuple(lines), {"epochs": epochs, "losses": losses})
+    facts = {"epochs": epochs, "losses": [text(loss / _MILLION) for loss in told]}
+    if _is_split(step):
+        unknown: list[tuple[Cell, ...]] = [(*name, None) for name in names]
+        return ResultTable(("party", "column", "coefficient"), tuple(unknown), facts)
+    coefficients, *variances = np.split(weights, results)
+    shown = [coefficients, *(_errors(one, rows) for one in variances)]
+    cells = zip(*([f"{value:.6f}" for value in one.tolist()] for one in shown), strict=True)
+    lines: list[tuple[Cell, ...]] = [(*name, *told) for name, told in zip(names, cells, strict=True)]
+    header = ("party", "column", "coefficient", "standard error")
+    return ResultTable(header[: 2 + results], tuple(lines), facts)
 
 
 def _columns(step: Step) -> tuple[int, ...]:
@@ -236,6 +264,10 @@ def _check(step: Step) -> None:
         raise InvalidRequest(f"{at}.params.label", f"one of owner-1's {', '.join(own)}", "another column")
     if step.params.get("patience", 0) and not step.params.get("test_percent", 0):
         raise InvalidRequest(f"{at}.params.patience", "0 where test_percent is 0", "a patience")
+    asks_errors = step.params.get("standard_errors", "none") == "told"
+    if asks_errors and (step.params.get("l2_micro") or step.params.get("patience")):
+        expected = "none with an l2_micro or a patience, under which they mean nothing"
+        raise InvalidRequest(f"{at}.params.standard_errors", expected, "told")
     if not step.recipients and not _is_split(step):
         raise InvalidRequest(f"{at}.recipients", "who receives the coefficients", "nobody")
 
@@ -262,7 +294,7 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     parties = len(step.parties)
     cost = costs.training(layout, settings, parties) + runtime_costs.stated(parties, 0)
     if _is_split(step):
-        cost += costs.coefficients(layout)
+        cost += costs.coefficients(layout) * (1 + settings.standard_errors)
     whole = runtime_costs.run(parties)
     roles = [f"owner-{number}" for number in range(1, len(step.inputs) + 1)]
     roles += [role for role in step.parties if role not in roles]
@@ -341,6 +373,11 @@ def _component(family: Family, summary: str) -> Component:
                 "out, and the coefficients of the lowest are kept; all parties learn which epochs lowered "
                 "it; 0: never",
                 whole_number(0, MAX_PATIENCE),
+                optional=True,
+            ),
+            "standard_errors": Param(
+                "told: of each coefficient, to who learns it; none",
+                one_of("none", "told"),
                 optional=True,
             ),
             "loss": Param(

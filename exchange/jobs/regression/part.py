@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from exchange.errors import InvalidRequest
 from exchange.jobs.component import Component, Outcome, StepContext
 from exchange.jobs.regression.held_out import HeldOut
-from exchange.jobs.results import ResultTable
+from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
 from exchange.web.kinds import read_as
 from federated.vertical import Family
@@ -39,6 +39,8 @@ class ModelPart:
         epochs: passes over the rows.
         losses: mean squared error of each epoch, where it was asked for.
         held_out: the aligned rows that it was not trained on.
+        errors: standard errors of the intercept, 0 but at the label holder, and of the coefficients; empty
+            where they were not asked for.
     """
 
     family: str
@@ -52,6 +54,7 @@ class ModelPart:
     epochs: int
     losses: tuple[str, ...]
     held_out: HeldOut
+    errors: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """Encode, for the node's own sealed store."""
@@ -65,8 +68,10 @@ class ModelPart:
 
 def _run(context: StepContext) -> Outcome:
     part = ModelPart.decode(context.earlier[context.step.after[0]])
-    lines = zip(part.columns, part.coefficients, part.means, part.deviations, strict=True)
-    facts = {
+    lines = list[tuple[Cell, ...]](
+        zip(part.columns, part.coefficients, part.means, part.deviations, strict=True)
+    )
+    facts: dict[str, object] = {
         "family": part.family,
         "epochs": part.epochs,
         "losses": list(part.losses),
@@ -74,7 +79,11 @@ def _run(context: StepContext) -> Outcome:
     }
     if part.family != "logistic":
         facts |= {"label_mean": part.label_mean, "label_deviation": part.label_deviation}
-    table = ResultTable(("column", "coefficient", "mean", "deviation"), tuple(lines), facts)
+    header: tuple[str, ...] = ("column", "coefficient", "mean", "deviation")
+    if part.errors:
+        facts["intercept_error"], header = part.errors[0], (*header, "standard error")
+        lines = [(*line, error) for line, error in zip(lines, part.errors[1:], strict=True)]
+    table = ResultTable(header, tuple(lines), facts)
     return Outcome(local=b"", files=table.files())
 
 

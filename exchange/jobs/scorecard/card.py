@@ -217,7 +217,7 @@ COMPONENT: Final = Component(
     repeated=LOGISTIC.repeated,
     helpers=LOGISTIC.helpers,
     params={
-        **LOGISTIC.params,
+        **{name: param for name, param in LOGISTIC.params.items() if name != "standard_errors"},
         "coefficients": Param(
             "who learns the points: split, each owner those of the bins of its own columns and owner-1 the "
             "base points, and the recipients only how training went; recipients, the recipients all of "

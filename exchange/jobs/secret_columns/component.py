@@ -192,11 +192,25 @@ def _check(step: Step) -> None:
 
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
-    query, roles, aligned = Query.of(step), COMPONENT.ranks(step), min(rows.values())
+    return _counted(step, min(rows.values()), None, "as many aligned rows as the step before leaves")
+
+
+def _estimate_after(step: Step, before: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
+    """After ``psi/shared`` there is a row for each of the left's, and its columns are inputs of all three."""
+    if before.component != hidden.COMPONENT_NAME:
+        return _estimate(step, rows)
+    return _counted(step, rows[hidden.SIDES["left"]], before, "")
+
+
+def _counted(step: Step, aligned: int, before: Step | None, assumes: str) -> dict[str, Estimate]:
+    """Play the query with sizes alone; ``before`` is the step whose hidden rows it takes over, if it does."""
+    query, roles = Query.of(step), COMPONENT.ranks(step)
     tally, parties = Tally(len(roles)), len(roles)
+    ranks = {role: rank for rank, role in enumerate(roles)}
     minimum = figures.Minimum(cast(int, step.params["min_cohort"]), complementary=False)
     try:
-        figures.compute(tally, query, {role: rank for rank, role in enumerate(roles)}, {}, aligned, minimum)
+        given = None if before is None else hidden.tallied(tally, before, aligned)
+        figures.compute(tally, query, ranks, {}, aligned, minimum, given)
     except JobFailed:  # for so many rows the step will say so
         return {}
     cost, alone = tally.take(), costs.run(parties).outside
@@ -206,14 +220,15 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
         + (told if role in step.inputs else 0)
         for rank, role in enumerate(roles)
     }
+    received = dict(zip(roles, costs.received(list(sent.values()), _STATED), strict=True))
     return {
         role: Estimate(
             sent_bytes=sent[role],
-            received_bytes=sum(sent.values()) // parties,
+            received_bytes=received[role],
             rounds=cost.rounds + 1,
             work_ns=_BYTE_NS * sent[role],
             memory_bytes=_BLOCK_BYTES * min(query.cells * aligned, figures.BLOCK_VALUES) + 64 * aligned,
-            assumes="that owners know their aligned rows, and that these are as many as the smallest input",
+            assumes=assumes,
         )
         for role in roles
     }
@@ -260,4 +275,5 @@ COMPONENT = Component(
     check_follows=hidden.check_follows,
     open_result=_open,
     estimate=_estimate,
+    estimate_after=_estimate_after,
 )

@@ -22,9 +22,10 @@ from mpc import wire
 from mpc.circuit_psi import handover
 from mpc.circuit_psi.protocol import SharedRows, Size
 from mpc.replicated import Runtime
+from mpc.replicated.tally import Tally
 from mpc.secrecy import Unprintable
 
-__all__ = ["COMPONENT_NAME", "SIDES", "Part", "check_follows", "joined", "part_of"]
+__all__ = ["COMPONENT_NAME", "SIDES", "Part", "check_follows", "joined", "part_of", "tallied"]
 
 COMPONENT_NAME: Final = "psi/shared"
 SIDES: Final = {"left": "owner-1", "right": "owner-2", "helper": "helper-1"}
@@ -109,6 +110,11 @@ def joined(runtime: Runtime, part: Part, before: Step, entries: int) -> Joined:
         for number, name in enumerate(names[side])
     }
     return Joined(columns, rows.is_member)
+
+
+def tallied(tally: Tally, before: Step, entries: int) -> Joined:
+    """The hidden rows in a run that only counts what it would cost; arguments as of ``joined``."""
+    return joined(tally, Part(entries, 0, SharedRows()), before, entries)
 
 
 def _check_shape(given: NDArray[Any] | None, expected: tuple[int, int]) -> None:

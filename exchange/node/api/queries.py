@@ -26,6 +26,7 @@ class QueryBody:
     title: Annotated[str, Rule("a title", maximum=200)] = ""
     min_cohort: Annotated[int, Rule("at least 1", minimum=1, maximum=2**31)] = 10
     helper: Annotated[str | None, Rule("a member's name or DID", minimum=1, maximum=200)] = None
+    matching: Annotated[Literal["psi/ecdh", "psi/rr22"], Rule("psi/ecdh or psi/rr22")] = "psi/ecdh"
     agreements: Annotated[tuple[str, ...], Rule("ids of agreements", maximum=64)] = ()
     language: Annotated[Literal["en", "zh"], Rule("en or zh")] = "en"
 
@@ -52,6 +53,7 @@ def queries_blueprint(access: Access, queries: Queries) -> Blueprint:
                 title=asked.title,
                 minimum=asked.min_cohort,
                 helper=asked.helper,
+                matching=asked.matching,
                 agreements=asked.agreements,
                 language=asked.language,
             )

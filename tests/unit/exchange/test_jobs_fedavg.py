@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +13,23 @@ import pytest
 from numpy.typing import NDArray
 
 from exchange.errors import InvalidRequest, JobFailed
-from exchange.jobs.component import Outcome, StepContext
+from exchange.jobs.component import Outcome
 from exchange.jobs.disclosure import Dominated, OutputRules, RoundTo
 from exchange.jobs.fedavg.component import COMPONENT, settings_of
-from exchange.jobs.fedavg.model import READER, Held, JointModel
+from exchange.jobs.fedavg.model import READER, JointModel
+from exchange.jobs.horizontal import Held
+from exchange.jobs.noise import NoiseUnavailable
 from exchange.jobs.registry import built_in
+from exchange.jobs.sampled_gaussian import steps_loss
 from exchange.jobs.spec import JobSpec, Step
-from exchange.jobs.testing import JOB, nothing_lent
-from federated.horizontal import SPEC, Family
-from mpc.errors import MpcError, TooFewParties, ValueOutOfRange
-from mpc.mesh import Mesh
-from mpc.randomness import SystemRandomness
-from mpc.testing import mesh_of
+from exchange.jobs.testing import JOB, OwnersRun
+from exchange.node.budgets import loss_of
+from federated.horizontal import SPEC, Family, Guard
+from ledger.rules.budgets import epsilon
+from mpc.errors import ModelRefused, TooFewParties, ValueOutOfRange
 from policies import column_control
 from policies.errors import ColumnControlExceeded
+from policies.plans import Aggregate
 
 ANALYST = "did:key:zAnalyst"
 OWNERS = 4
@@ -40,6 +43,16 @@ CHOSEN: dict[str, Any] = {
     "patience_s": 4,
     "rounds": 3,
     "rate_micro": 300_000,
+}
+GUARD = {"held_out_percent": 25, "worse_micro": 150_000}
+PRIVACY: dict[str, Any] = {
+    "epsilon_micro": 8_000_000,
+    "delta_exponent": 5,
+    "noise_micro": 1_500_000,
+    "sample_micro": 200_000,
+    "steps": 4,
+    "clip_micro": 1_000_000,
+    "bounds": {"debt": {"lower": "0", "upper": "8000"}, "income": {"lower": "0", "upper": "5000"}},
 }
 
 
@@ -80,79 +93,11 @@ def table_of(number: int, rows: int = 80) -> pa.Table:
 TABLES = {number: table_of(number) for number in range(1, OWNERS + 1)}
 
 
-class Run:
-    """One run of all roles over channels in memory; ``gone`` owners never send a word."""
+class Run(OwnersRun):
+    """One run of all roles."""
 
-    def __init__(
-        self,
-        step: Step,
-        tables: Mapping[int, pa.Table] = TABLES,
-        *,
-        gone: tuple[int, ...] = (),
-        rules: OutputRules = OutputRules.NONE,
-        minimum: int = 0,
-    ) -> None:
-        self.step, self.rules, self.minimum, self.tables = step, rules, minimum, tables
-        self.ranks = ("aggregator", *(f"owner-{number}" for number in tables))
-        self.meshes = mesh_of(len(self.ranks), b"session of the step", timeout_s=8)
-        self.ends: dict[str, Outcome | Exception] = {}
-        for number in gone:
-            self.meshes[number].abort("gone")
-        threads = [
-            threading.Thread(target=self._play, args=(role, self.meshes[rank]), daemon=True)
-            for rank, role in enumerate(self.ranks)
-            if rank not in gone
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    def _play(self, role: str, mesh: Mesh) -> None:
-        table = self.tables.get(mesh.rank)
-
-        def read(name: str) -> Iterator[pa.RecordBatch]:
-            assert table is not None
-            yield from table.select([name]).to_batches(max_chunksize=7)
-
-        context = StepContext(
-            step=self.step,
-            role=role,
-            ranks=COMPONENT.ranks(self.step),
-            session=mesh.session,
-            minimum_cohort=self.minimum if table is not None else 0,
-            read=read,
-            channel=lambda peer: mesh.channels[self.ranks.index(peer)],
-            late_channel=lambda peer: mesh.channels[self.ranks.index(peer)],
-            before={},
-            earlier={},
-            released={},
-            rng=SystemRandomness(),
-            progress=lambda done, total: None,
-            hand_over=nothing_lent(),
-            rules=self.rules if table is not None else OutputRules.NONE,
-        )
-        try:
-            self.ends[role] = COMPONENT.run(context)
-        except (JobFailed, Dominated, MpcError) as error:
-            self.ends[role] = error
-            mesh.abort(error.code)
-
-    def outcome(self, role: str) -> Outcome:
-        found = self.ends[role]
-        assert isinstance(found, Outcome), found
-        return found
-
-    def released(self) -> dict[str, bytes]:
-        return {
-            role: end.release
-            for role, end in self.ends.items()
-            if isinstance(end, Outcome) and end.release is not None
-        }
-
-    def result(self) -> Any:
-        assert COMPONENT.open_result is not None
-        return COMPONENT.open_result(self.step, self.released())
+    def __init__(self, step: Step, tables: Mapping[int, pa.Table] = TABLES, **more: Any) -> None:
+        super().__init__(COMPONENT, step, tables, **more)
 
 
 def pooled(numbers: tuple[int, ...]) -> tuple[list[float], NDArray[np.float64]]:
@@ -259,15 +204,92 @@ def test_releases_that_do_not_fit_are_refused() -> None:
     with pytest.raises(JobFailed, match="another model"):
         COMPONENT.open_result(run.step, {role: one for role, one in released.items() if role != "owner-2"})
     for other in (model.without_parameters(), replace(model, columns=("a", "b", "late"))):
-        told = dict.fromkeys(model.present, Held(other.digest()).encode())
+        told = dict.fromkeys(model.present, Held.of(other.encode()).encode())
         with pytest.raises(JobFailed, match="other figures"):
             COMPONENT.open_result(run.step, told | {"aggregator": other.encode()})
     short = replace(model, parameters=model.parameters[1:])
-    told = dict.fromkeys(model.present, Held(short.digest()).encode())
+    told = dict.fromkeys(model.present, Held.of(short.encode()).encode())
     with pytest.raises(JobFailed, match="expected the numbers of 2 columns"):
         COMPONENT.open_result(run.step, told | {"aggregator": short.encode()})
     with pytest.raises(InvalidRequest):
         Held.decode(Held("short").encode())
+
+
+def test_an_owner_whose_rows_go_against_the_model_is_absent() -> None:
+    tables = {number: table_of(number, 400) for number in TABLES}
+    late = pa.array(1 - tables[2]["late"].to_numpy())
+    tables[2] = tables[2].set_column(1, "late", late)
+    run = Run(step_of(rounds=10, batch=16, guard=GUARD), tables)
+    assert isinstance(run.ends["owner-2"], ModelRefused)
+    facts = run.result().facts
+    assert (facts["rows"], facts["absent"]) == (1200, ["did:key:zowner-2"])
+    assert settings_of(step_of(guard=GUARD)).guard == Guard(25, 0.15)
+
+
+# private rows
+
+
+def test_a_model_of_private_rows_states_what_it_spends_and_shows_no_joint_mean() -> None:
+    pytest.importorskip("opendp")
+    step = step_of(rounds=5, rate_micro=1_000_000, privacy=PRIVACY)
+    run = Run(step)
+    found = run.result()
+    loss = COMPONENT.spends(step)
+    assert loss is not None
+    assert loss == steps_loss(1_500_000, 200_000, 20)
+    spent = found.facts["privacy"]
+    assert isinstance(spent, dict)
+    assert spent["epsilon_micro"] == epsilon(loss, 5) <= 8_000_000
+    assert (spent["delta_exponent"], spent["noise_micro"], spent["steps"]) == (5, 1_500_000, 20)
+    # The scales are those of the bounds, whatever the rows are.
+    assert [row[4:] for row in found.rows[1:]] == [("4000", "4000"), ("2500", "2500")]
+    assert found.facts["losses"] == []
+    assert not run.outcome("owner-1").is_exact
+    assert COMPONENT.spends(step_of()) is None
+    assert Run(step_of()).outcome("owner-1").is_exact
+
+
+def test_private_rows_still_tell_which_columns_matter() -> None:
+    """Little noise, many rows: the weights have the signs that pooled rows give."""
+    pytest.importorskip("opendp")
+    tables = {number: table_of(number, 2_000) for number in TABLES}
+    step = step_of(rounds=10, rate_micro=2_000_000, privacy=PRIVACY)
+    weights = [float(str(row[3])) for row in Run(step, tables).result().rows]
+    assert weights[1] > 0.5
+    assert weights[2] < -0.5
+
+
+def test_noise_that_is_too_little_is_refused_with_the_least_that_is_enough() -> None:
+    with pytest.raises(InvalidRequest, match="noise_micro") as told:
+        step_of(rounds=5, privacy=PRIVACY | {"noise_micro": 700_000, "epsilon_micro": 2_000_000})
+    least = int(str(told.value).split("expected ")[1].split(" or more")[0])
+    enough = PRIVACY | {"noise_micro": least, "epsilon_micro": 2_000_000}
+    step_of(rounds=5, privacy=enough)
+    with pytest.raises(InvalidRequest):
+        step_of(rounds=5, privacy=enough | {"noise_micro": least - 1})
+
+
+def test_a_delta_that_gives_away_a_row_is_refused_at_the_owner() -> None:
+    step = step_of(rounds=1, privacy=PRIVACY | {"delta_exponent": 1})
+    run = Run(step)
+    assert "delta below one in the rows" in str(run.ends["owner-1"])
+    assert not run.released()
+
+
+def test_without_the_package_that_makes_noise_nothing_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opendp.prelude", None)
+    run = Run(step_of(privacy=PRIVACY))
+    assert isinstance(run.ends["owner-1"], NoiseUnavailable)
+    assert not run.released()
+
+
+def test_a_step_without_recipients_is_held_against_a_budget() -> None:
+    """Owners and aggregator learn the model all the same."""
+    registry = built_in()
+    exact = spec_of(model="owners", recipients=[])
+    assert loss_of(exact, "owner-1/t", registry) is None
+    private = spec_of(model="owners", recipients=[], privacy=PRIVACY)
+    assert loss_of(private, "owner-1/t", registry) == list(steps_loss(1_500_000, 200_000, 12))
 
 
 @pytest.mark.parametrize(
@@ -290,11 +312,33 @@ def test_releases_that_do_not_fit_are_refused() -> None:
         ("hidden", {"hidden": [0]}),
         ("hidden", {"hidden": ["4"]}),
         ("hidden", {"hidden": [100, 100]}),
+        ("guard", {"guard": {}}),
+        ("guard.held_out_percent", {"guard": GUARD | {"held_out_percent": 0}}),
+        ("guard.worse_micro", {"guard": GUARD | {"worse_micro": 999}}),
+        ("guard", {"guard": GUARD, "privacy": {"steps": 2}}),
         ("privacy", {"privacy": {}}),
+        ("privacy.noise_micro", {"privacy": {"noise_micro": 299_999}}),
+        ("privacy.noise_micro", {"privacy": {"noise_micro": 300_000}}),
+        ("privacy.epsilon_micro", {"privacy": {"epsilon_micro": 1_000}}),
+        ("privacy.noise_micro", {"privacy": {"epsilon_micro": 20_000}}),
+        ("privacy.epsilon_micro", {"privacy": {"epsilon_micro": 0}}),
+        ("privacy.delta_exponent", {"privacy": {"delta_exponent": 0}}),
+        ("privacy.clip_micro", {"privacy": {"clip_micro": 0}}),
+        ("privacy.clip_micro", {"privacy": {"clip_micro": -1_000_000}}),
+        ("privacy.sample_micro", {"privacy": {"sample_micro": 0}}),
+        ("privacy.sample_micro", {"privacy": {"sample_micro": 1_000_001}}),
+        ("privacy.steps", {"privacy": {"steps": 1_001}}),
+        ("privacy.bounds", {"privacy": {"bounds": {}}}),
+        ("privacy.bounds", {"privacy": {"bounds": PRIVACY["bounds"] | {"late": PRIVACY["bounds"]["debt"]}}}),
+        ("privacy.bounds", {"family": "linear", "privacy": {"steps": 2}}),
+        ("epochs", {"privacy": {"steps": 2}, "epochs": 2}),
+        ("batch", {"privacy": {"steps": 2}, "batch": 2}),
     ],
     ids=str,
 )
 def test_parameters_are_refused_by_name(at: str, params: dict[str, Any]) -> None:
+    if params.get("privacy"):
+        params = params | {"privacy": PRIVACY | params["privacy"]}
     with pytest.raises(InvalidRequest, match=rf"params\.{at}"):
         step_of(**params)
 
@@ -336,6 +380,16 @@ def test_a_fit_over_rows_is_what_the_owner_allows(model: str) -> None:
     with pytest.raises(ColumnControlExceeded):
         column_control.check(uses, allowed | {"income": {"*": "ENCRYPTED_ONLY"}})
     assert {use.viewer for use in uses} == {ANALYST} | {f"did:key:zowner-{number}" for number in (1, 3, 4)}
+
+
+def test_private_rows_have_a_plan_without_means_and_losses() -> None:
+    def figures(**params: Any) -> set[str]:
+        assert COMPONENT.plan is not None
+        made = [one for one in COMPONENT.plan(step_of(**params)) if isinstance(one, Aggregate)]
+        return {name for one in made for name, _, _ in one.figures}
+
+    assert figures(privacy=PRIVACY) == {"rows", "model"}
+    assert figures() >= {"rows", "model", "losses", "mean debt", "variance late"}
 
 
 def test_the_claim_names_what_the_aggregator_learns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -19,6 +20,9 @@ from exchange.jobs.secret_columns import figures
 from exchange.jobs.secret_columns.hidden import Part
 from exchange.jobs.spec import JobSpec
 from exchange.jobs.testing import JOB, nothing_lent
+from exchange.node.costs import Costs
+from exchange.store import open_node_store
+from ledger.state import State
 from mpc.channel import Channel
 from mpc.circuit_psi.protocol import SharedRows
 from mpc.errors import CohortTooSmall, MalformedMessage
@@ -260,6 +264,34 @@ def test_a_part_is_read_strictly_and_never_printed() -> None:
             Part.decode(bad)
     with pytest.raises(JobFailed, match="format 1, got 2"):
         Part.decode(b"\x02" + local[1:])
+
+
+def test_the_estimate_is_what_a_query_over_hidden_rows_sends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a row for each of the left's, which are more than the right's here."""
+    monkeypatch.setattr(figures, "BLOCK_VALUES", 70)
+    monkeypatch.setitem(TABLES, "right", RIGHT.slice(0, 60))
+    spec = checked(plain(QUERY))
+    component, roles = roles_of(spec, "query", shared(spec))
+
+    def counted(role: Callable[[Mesh], Outcome]) -> Callable[[Mesh], int]:
+        def run(mesh: Mesh) -> int:
+            role(mesh)
+            return sum(channel.stats.bytes_sent for channel in mesh.channels.values())
+
+        return run
+
+    sent = run_mesh([counted(role) for role in roles])
+    state = State()
+    for side, table in TABLES.items():
+        asset = f"{side}/t"
+        state = state.put("assets", asset, {"asset": asset, "rows": len(table)}, index=1)
+    store = open_node_store(f"sqlite:///{tmp_path}/node.sqlite")
+    found = Costs(store.step_costs, built_in()).estimates(spec, state)
+    store.close()
+    estimates = {one["role"]: one["sent_bytes"] for one in found if one["step"] == "query"}
+    assert [estimates[role] for role in component.ranks(spec.step("query"))] == sent
 
 
 def test_too_few_matches_end_the_step() -> None:

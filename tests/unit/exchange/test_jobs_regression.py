@@ -178,6 +178,48 @@ def test_recipients_read_all_coefficients_and_no_owner_any(component: str, label
     assert [one for one in told if one[0] == "helper-1"] == [("helper-1", n, 120) for n in range(1, 121)]
 
 
+def errors_of(component: str, coefficients: Any) -> Any:
+    """Standard errors on pooled rows of given coefficients."""
+    columns = [np.asarray(one, dtype=float) for one in (FIRST["income"], SECOND["age"], SECOND["debt"])]
+    x = np.vstack([np.ones(ROWS), *((one - one.mean()) / one.std() for one in columns)])
+    fitted = np.asarray(coefficients) @ x
+    if component == "model/linear":
+        residual = (FIRST["loss"] - FIRST["loss"].mean()) / FIRST["loss"].std() - fitted
+        variance, scale = np.ones(ROWS), residual @ residual / (ROWS - len(x))
+    elif component == "model/poisson":
+        variance, scale = np.exp(fitted), 1 / FIRST["claims"].mean()
+    else:
+        chance = 1 / (1 + np.exp(-fitted))
+        variance, scale = chance * (1 - chance), 1.0
+    return np.sqrt(scale * np.diag(np.linalg.inv((x * variance) @ x.T)))
+
+
+@pytest.mark.parametrize("component", list(COMPONENTS))
+@pytest.mark.parametrize("coefficients", ["recipients", "split"])
+def test_standard_errors_go_where_coefficients_go(component: str, coefficients: str) -> None:
+    params = {"epochs": 20, "batch": 400, "rate_micro": 100_000, "standard_errors": "told"}
+    spec = checked(params | {"coefficients": coefficients}, component, recipients=[RECIPIENT])
+    outcomes = run_mesh(play(spec))
+    table = opened(spec, outcomes)
+    if coefficients == "recipients":
+        assert table.columns == ("party", "column", "coefficient", "standard error")
+        got, errors = ([float(row[place]) for row in table.rows] for place in (2, 3))
+    else:
+        assert table.columns == ("party", "column", "coefficient")
+        assert [row[2] for row in table.rows] == [None] * 4
+        first, second = (ModelPart.decode(outcome.local) for outcome, _ in outcomes[:2])
+        got = [float(one) for one in (first.intercept, *first.coefficients, *second.coefficients)]
+        errors = [float(one) for one in (*first.errors, *second.errors[1:])]
+        assert second.errors[0] == "0"
+    np.testing.assert_allclose(errors, errors_of(component, got), rtol=5e-3)
+
+
+@pytest.mark.parametrize("more", [{"l2_micro": 1}, {"patience": 1, "test_percent": 20}])
+def test_standard_errors_of_what_is_no_maximum_of_the_likelihood_are_refused(more: dict[str, int]) -> None:
+    with pytest.raises(InvalidRequest, match="standard_errors: expected none with an l2_micro or a patience"):
+        checked({"standard_errors": "told"} | more)
+
+
 def test_of_a_split_model_each_owner_holds_its_own_columns_and_no_coefficient_is_released() -> None:
     spec = checked({"coefficients": "split", "epochs": 120, "batch": 400}, recipients=[RECIPIENT])
     outcomes = run_mesh(play(spec))
@@ -319,15 +361,20 @@ def test_a_helper_is_for_two_owners_and_three_need_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coefficients", "held", "patience"),
-    [("split", 0, 0), ("split", 25, 0), ("recipients", 0, 0), ("recipients", 25, 3)],
+    ("coefficients", "held", "patience", "errors"),
+    [
+        ("split", 0, 0, "told"),
+        ("split", 25, 0, "none"),
+        ("recipients", 0, 0, "told"),
+        ("recipients", 25, 3, "none"),
+    ],
 )
 @pytest.mark.parametrize("component", COMPONENTS.values(), ids=lambda one: str(one.name))
 def test_the_estimate_is_what_a_run_sends(
-    component: Any, coefficients: str, held: int, patience: int
+    component: Any, coefficients: str, held: int, patience: int, errors: str
 ) -> None:
     params = {"coefficients": coefficients, "rate_micro": 100_000, "test_percent": held}
-    params["patience"] = patience
+    params |= {"patience": patience, "standard_errors": errors}
     spec = checked(FAST | params, component.name)
     step = spec.step("train")
     outcomes = run_mesh(play(spec))

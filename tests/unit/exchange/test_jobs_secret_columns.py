@@ -241,14 +241,17 @@ def test_the_estimate_is_what_a_run_sends(owners: int, monkeypatch: pytest.Monke
     estimate = COMPONENT.estimate(step, dict.fromkeys(step.inputs, ROWS))
 
     def counted(role: Any) -> Any:
-        def run(mesh: Mesh) -> int:
+        def run(mesh: Mesh) -> tuple[int, int]:
             role(mesh)
-            return sum(channel.stats.bytes_sent for channel in mesh.channels.values())
+            stats = [channel.stats for channel in mesh.channels.values()]
+            return sum(one.bytes_sent for one in stats), sum(one.bytes_received for one in stats)
 
         return run
 
-    sent = run_mesh([counted(role) for role in parties(spec, tables)])
-    assert sent == [estimate[role].sent_bytes for role in COMPONENT.ranks(step)]
+    found = run_mesh([counted(role) for role in parties(spec, tables)])
+    expected = [estimate[role] for role in COMPONENT.ranks(step)]
+    assert [sent for sent, _ in found] == [one.sent_bytes for one in expected]
+    assert [got for _, got in found] == pytest.approx([one.received_bytes for one in expected], rel=0.001)
 
 
 def test_blocks_of_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> None:

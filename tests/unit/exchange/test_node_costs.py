@@ -60,6 +60,15 @@ def test_a_later_step_has_no_more_rows_than_the_smaller_input(costs: Costs) -> N
     assert "16 groups" in one["assumes"]
 
 
+def test_where_rows_are_kept_as_groups_a_later_step_has_those_of_the_larger_input(costs: Costs) -> None:
+    value = example_spec()
+    value["steps"][0]["params"]["duplicates"] = "groups"
+    found = costs.estimates(JobSpec.from_json(value), ledger_state())
+    one = next(one for one in found if (one["step"], one["role"]) == (SUMS.id, "measure_holder"))
+    measures = len(SUMS.inputs["measure_holder"].columns)
+    assert one["sent_bytes"] == group_sums.bytes_sent(0, 300, 16, measures)
+
+
 def test_a_step_without_a_formula_has_no_estimate(costs: Costs) -> None:
     assert {one["step"] for one in costs.estimates(SPEC, ledger_state())} == {MATCH.id, SUMS.id}
 

@@ -14,6 +14,7 @@ from federated.horizontal import (
     SPEC,
     Columns,
     Family,
+    Guard,
     Settings,
     Table,
     Terms,
@@ -25,6 +26,7 @@ from federated.horizontal import (
     train,
 )
 from federated.horizontal.encoding import from_limbs, from_words, to_limbs, to_words
+from federated.horizontal.guard import Watch
 from federated.horizontal.models import initial, losses, losses_and_gradient
 from federated.horizontal.rounds import OwnerRounds
 from federated.horizontal.settings import MAX_CLIP, MAX_ROWS
@@ -32,6 +34,7 @@ from mpc.aggregation import secagg
 from mpc.errors import (
     InvalidInput,
     MalformedMessage,
+    ModelRefused,
     ModelsDisagree,
     MpcError,
     ProtocolAbort,
@@ -614,3 +617,102 @@ def test_measured_rounds_and_bytes_are_the_declared_ones(owners: int, settings: 
         else:
             assert sent == owners * costs.sent("aggregator", owners, 3, settings)
             assert phases == owners * costs.receiving_phases("aggregator", owners, settings)
+
+
+# owners that judge models
+
+
+GUARDED = replace(SETTINGS, rounds=5, guard=Guard(25, 0.1))
+
+
+def test_owners_that_judge_honest_models_stay_and_the_model_is_as_good() -> None:
+    tables = owners_of(4, 400)
+    settings = replace(GUARDED, rounds=20, batch=50, rate=0.3)
+    found = model_of(run(tables, settings))
+    assert (found.owners, found.rows) == ((1, 2, 3, 4), 1600)
+    np.testing.assert_allclose(found.parameters, newton(*pooled(tables)), atol=0.15)
+
+
+def with_a_poisoner(at: int, monkeypatch: pytest.MonkeyPatch) -> dict[int, Table]:
+    """Four owners; from one round on the last enters an update that undoes what was learnt, clipped."""
+    real, seen = local.update, [0]
+
+    def update(settings: Settings, model: Floats, features: Floats, label: Floats, rng: Any) -> Floats:
+        if len(label) not in (404, 303):  # with and without the rows it holds out; others have fewer
+            return real(settings, model, features, label, rng)
+        seen[0] += 1
+        poison: Floats = -40.0 * model
+        honest = real(settings, model, features, label, rng)
+        return honest if seen[0] < at else local.clipped(poison, settings.clip)
+
+    monkeypatch.setattr(local, "update", update)
+    return owners_of(3, 400) | {4: rows_of(4, 404)}
+
+
+def test_a_model_that_turns_against_owners_rows_is_refused_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The poison keeps within the clip, so that no sum tells of it."""
+    settings = replace(GUARDED, rounds=8, batch=50, rate=0.3, clip=16)
+    ended = run(with_a_poisoner(4, monkeypatch), settings, patience_s=3)
+    refused = [end for end in ended[1:4] if isinstance(end, ModelRefused)]
+    assert len(refused) >= 2
+    assert "held out worse than agreed" in str(refused[0])
+    assert not any(isinstance(end, Trained) for end in ended)
+
+
+def test_without_a_guard_such_a_model_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test above would not notice if the poison did nothing."""
+    settings = replace(GUARDED, rounds=8, batch=50, rate=0.3, clip=16, guard=None)
+    found = model_of(run(with_a_poisoner(4, monkeypatch), settings))
+    assert max(found.losses[4:]) > 1.1 * found.losses[0]
+
+
+def test_one_owner_that_refuses_leaves_and_the_others_go_on() -> None:
+    """Its label means the opposite of the others'."""
+    tables = owners_of(4, 300)
+    tables[2] = Table(NAMES, tables[2].features, LABEL, 1 - tables[2].label)
+    ended = run(tables, replace(GUARDED, rounds=6, rate=0.3))
+    assert isinstance(ended.pop(2), ModelRefused)
+    assert model_of(ended).owners == (1, 3, 4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_is_refused(bad: float) -> None:
+    rng = DeterministicRandomness(bytes(16))
+    x, y = np.ones((8, 1)), np.tile([0.0, 1.0], 4)
+    watch = Watch(SETTINGS, Guard(50, 10.0), np.zeros(2), x, y, rng)
+    assert len(watch.label) == 4
+    watch.judge(np.array([0.0, 0.1]), 1)
+    with pytest.raises(ModelRefused, match="round 2"):
+        watch.judge(np.array([0.0, bad]), 2)
+
+
+def test_what_is_lost_slowly_adds_up() -> None:
+    """Every model is held against the best, so that many small steps back are one large one."""
+    settings = replace(SETTINGS, family=Family.LINEAR)
+    x, y = np.zeros((10, 1)), np.full(10, 1.0)
+    watch = Watch(settings, Guard(50, 0.25), np.zeros(2), x, y, DeterministicRandomness(bytes(16)))
+    watch.judge(np.array([0.9, 0.0]), 1)  # a loss of 0.01, where the first was 1
+    watch.judge(np.array([0.6, 0.0]), 2)  # 0.16
+    with pytest.raises(ModelRefused):
+        watch.judge(np.array([0.45, 0.0]), 3)  # 0.3025, more than 0.26
+
+
+def test_rows_held_out_are_drawn_and_not_trained_on() -> None:
+    x = np.arange(20.0)[:, None]
+    parts = set()
+    for seed in range(4):
+        rng = DeterministicRandomness(bytes([seed]) * 16)
+        watch = Watch(SETTINGS, Guard(25, 1.0), np.zeros(2), x, np.zeros(20), rng)
+        assert (len(watch.label), watch.features.shape) == (15, (15, 1))
+        parts.add(tuple(sorted(watch.features[:, 0].tolist())))
+    assert len(parts) == 4
+    with pytest.raises(InvalidInput, match="held out"):
+        Watch(SETTINGS, Guard(25, 1.0), np.zeros(2), x[:3], np.zeros(3), DeterministicRandomness(bytes(16)))
+
+
+@pytest.mark.parametrize(
+    ("percent", "worse"), [(0, 1.0), (51, 1.0), (10, 0.0), (10, -1.0), (10, np.nan), (10, 11.0)]
+)
+def test_guards_out_of_range_are_refused(percent: int, worse: float) -> None:
+    with pytest.raises(InvalidInput, match="expected"):
+        Guard(percent, worse)

@@ -141,6 +141,82 @@ def test_poisson_coefficients_are_those_of_the_greatest_likelihood() -> None:
     assert ended[0][1].losses[-1] == pytest.approx(np.mean((np.exp(w @ design) - y) ** 2), abs=2e-3)
 
 
+def information(design: Floats, weights: Floats, family: Family) -> Floats:
+    mean = predicted(weights @ design, family)
+    variance = {Family.LINEAR: np.ones_like(mean), Family.POISSON: mean}.get(family, mean * (1 - mean))
+    return np.asarray((design * variance) @ design.T)
+
+
+@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("columns", [(3, 2), (0, 12)])
+def test_standard_errors_are_those_of_pooled_rows(family: Family, columns: tuple[int, ...]) -> None:
+    features, label, target = example(columns)
+    design = np.vstack([np.ones(ROWS), *(one for one in features if len(one))])
+    y = standardise([target], ["y"]).values[0] if family is Family.LINEAR else label
+    mean = 3.0 if family is Family.POISSON else 1.0
+    if family is Family.POISSON:
+        y = counts(0.1 * features[1][0], mean)
+    settings = Settings(family, epochs=60, batch=400, rate=0.05, standard_errors=True)
+
+    def play(mesh: Mesh) -> Any:
+        with replicated.run(mesh, SPEC, DeterministicRandomness(bytes([mesh.rank]) * 16)) as rt:
+            own = features[mesh.rank] if mesh.rank < 2 and columns[mesh.rank] else None
+            held = y if mesh.rank == 0 else None
+            trained = train(rt, Layout(ROWS, columns), settings, own, held, mean=mean)
+            assert trained.variances is not None
+            return [rt.open(one, [1]) for one in (trained.weights, trained.variances)]
+
+    weights, variances = (one * 2.0**-20 for one in run_mesh([play] * 3)[1])
+    residual = predicted(weights @ design, family) - y
+    scale = residual @ residual / (ROWS - len(design)) if family is Family.LINEAR else 1 / mean
+    expected = scale * np.diag(np.linalg.inv(information(design, weights, family)))
+    np.testing.assert_allclose(np.sqrt(variances / ROWS), np.sqrt(expected), rtol=5e-3)
+
+
+@pytest.mark.parametrize("apart", [0.001, 0.2])
+def test_columns_that_say_the_same_have_no_standard_errors(apart: float) -> None:
+    rng = np.random.default_rng(8)
+    same = rng.normal(size=400)
+    features = [standardise([same + apart * rng.normal(size=400)], ["c"]).values for _ in range(2)]
+    y = standardise([same + rng.normal(size=400)], ["y"]).values[0]
+    settings = Settings(Family.LINEAR, epochs=1, rate=0.05, standard_errors=True)
+    ended = mesh_outcomes([parties(features, y, settings, Layout(400, (1, 1)))] * 3)
+    words = "columns of the owners are nearly sums of others"
+    refused = [isinstance(end, ValueOutOfRange) and words in str(end) for end in ended]
+    assert refused == [apart < 0.01] * 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "layout", "mean", "words"),
+    [
+        ({}, Layout(40, (30, 9)), 1.0, "fewer than rows, got 40 and 40 rows"),
+        ({}, Layout(400, (200, 60)), 1.0, "at most 256 coefficients"),
+        (
+            {"family": Family.POISSON},
+            Layout(40, (1, 1)),
+            2.0**-7,
+            "a mean label of 0.015625 to 16384",
+        ),
+    ],
+)
+def test_standard_errors_that_cannot_be_had_are_refused(
+    settings: dict[str, Any], layout: Layout, mean: float, words: str
+) -> None:
+    chosen = replace(Settings(Family.LOGISTIC, epochs=1, standard_errors=True), **settings)
+    x = np.random.default_rng(9).normal(size=(sum(layout.columns), layout.rows))
+    parts = np.split(x, [layout.columns[0]])
+    y = np.arange(layout.rows) % 2.0
+
+    def play(mesh: Mesh) -> Any:
+        with replicated.run(mesh, SPEC, DeterministicRandomness(bytes([mesh.rank]) * 16)) as rt:
+            own = parts[mesh.rank] if mesh.rank < 2 else None
+            return train(rt, layout, chosen, own, y if mesh.rank == 0 else None, mean=mean)
+
+    ended = mesh_outcomes([play] * 3)
+    assert words in str(ended[0])
+    assert all(isinstance(end, Exception) for end in ended)
+
+
 def test_training_ends_when_the_coefficients_stand_still() -> None:
     features, label, _ = example()
     settings = replace(SETTINGS, epochs=200, batch=2000, tolerance=1e-3)
@@ -216,15 +292,16 @@ def test_a_patience_and_rows_held_out_go_together(patience: int, held_out: int) 
 
 @pytest.mark.parametrize("family", list(Family))
 @pytest.mark.parametrize(("columns", "size"), [((3, 2), 3), ((1, 2, 1, 1), 4)])
-@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+@pytest.mark.parametrize(("tolerance", "errors"), [(0.0, False), (0.0, True), (1e-6, False)])
 def test_rounds_and_bytes_are_those_of_the_formulas(
-    family: Family, columns: tuple[int, ...], size: int, tolerance: float
+    family: Family, columns: tuple[int, ...], size: int, tolerance: float, errors: bool
 ) -> None:
     held_out = 140 if tolerance else 0
     features, label, target = example(columns, 300 + held_out)
     y = standardise([target], ["y"]).values[0] if family is Family.LINEAR else label
     layout = Layout(300, columns, held_out)
-    settings = Settings(family, 2, 128, rate=0.1, l2=0.1, tolerance=tolerance, tells_loss=tolerance > 0)
+    settings = Settings(family, 2, 128, rate=0.1, l2=0.0 if errors else 0.1, tolerance=tolerance)
+    settings = replace(settings, tells_loss=tolerance > 0, standard_errors=errors)
     settings = replace(settings, patience=2 if held_out else 0)
     measured: list[Any] = []
     run_mesh([parties(features, y, settings, layout, measured)] * size)
@@ -328,6 +405,8 @@ def test_a_label_that_is_no_label_is_refused() -> None:
         {"rate": 0.0},
         {"momentum": 1.0},
         {"l2": -1.0},
+        {"l2": 0.1, "standard_errors": True},
+        {"patience": 1, "standard_errors": True},
         {"tolerance": np.nan},
         {"patience": -1},
     ],
