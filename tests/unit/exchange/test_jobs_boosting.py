@@ -241,6 +241,7 @@ def test_trees_of_classes_give_every_class_a_score_and_recipients_a_confusion_ta
 
 
 def score_spec(**change: Any) -> JobSpec:
+    trained = change.pop("trained", {})
     is_held_out, owners = change.pop("held_out", True), {"owner-1": list(FIRST), "owner-2": list(SECOND)}
     parties = {role: f"did:key:z{role}" for role in owners}
     step: dict[str, Any] = {
@@ -260,7 +261,7 @@ def score_spec(**change: Any) -> JobSpec:
         "recipients": [parties["owner-1"]],
         **change,
     }
-    return spec_of({"test_percent": 25} if is_held_out else {}, later=[step])
+    return spec_of(trained | ({"test_percent": 25} if is_held_out else {}), later=[step])
 
 
 def score_play(step: Step, parts: Sequence[bytes], rows: NDArray[np.int64]) -> list[Any]:
@@ -316,6 +317,18 @@ def test_scores_of_other_rows_come_by_their_numbers_and_cost_what_is_estimated()
     for role, (_, sent, rounds) in zip(trees.COMPONENT.ranks(step), ended, strict=True):
         assert sent <= estimate[role].sent_bytes
         assert rounds <= estimate[role].rounds
+
+
+def test_scores_of_classes_have_a_column_each() -> None:
+    spec = score_spec(trained={"objective": "softmax", "classes": 3})
+    labelled = {**FIRST, "default": np.digitize(FITTED, [-0.5, 0.5])}
+    parts = [one[0].local for one in run_mesh(play(spec.step("train"), (labelled, SECOND)))]
+    expected = [line.split(",") for line in read_part(parts[0])[1]["scores.csv"].decode().splitlines()]
+    (first, *_), _ = run_mesh(score_play(spec.step("score"), parts, np.arange(ROWS)))
+    lines = [line.split(",") for line in first.files["scores.csv"].decode().splitlines()]
+    assert lines[0] == ["row", "score_0", "score_1", "score_2"] == expected[0][:4]
+    for line, wanted in zip(lines[1:], expected[1:], strict=True):
+        assert list(map(float, line)) == pytest.approx(list(map(float, wanted[:4])))
 
 
 def test_scores_are_refused_to_too_few_rows_and_parts_at_the_wrong_owner() -> None:
