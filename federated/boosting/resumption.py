@@ -1,11 +1,11 @@
-"""What owners keep before each tree, as arrays, and the way back."""
+"""What owners keep before each round of trees, as arrays, and the way back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,79 +19,89 @@ __all__ = ["Grown", "own_splits", "splits_as_arrays"]
 
 Floats = NDArray[np.float64]
 
+_PLAIN: Final = ("losses", "held_out_losses", "records", "asked", "won")
+"""What of `Grown` is JSON as it is."""
+
 
 @dataclass(repr=False, eq=False)
 class Grown(Unprintable):
-    """What the label holder has before a tree.
+    """What the label holder has between two rounds; as `Ensemble` has it where nothing else is said.
 
     Attributes:
-        margins: float64[rows].
-        trees: grown so far.
-        losses: after each of them.
+        margins: float64[classes or 1, rows], after all rounds so far.
+        kept_margins: after those that are kept if growth ends now.
+        trees: of all rounds so far.
+        losses, held_out_losses: after each.
         own: its own splits.
-        asked, won: as `Ensemble` has them.
+        records: how many of these there were after each round.
+        asked, won: by level.
     """
 
     margins: Floats
+    kept_margins: Floats
     trees: list[Tree] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    held_out_losses: list[float] = field(default_factory=list)
     own: list[OwnSplit] = field(default_factory=list)
+    records: list[int] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
     won: list[tuple[int, ...]] = field(default_factory=list)
 
-    def as_arrays(self, numbers: Quantised) -> Arrays:
-        """With the numbers that are encrypted for the next tree."""
+    def as_arrays(self, weights: Floats, numbers: Sequence[Quantised]) -> Arrays:
+        """With what was drawn for the next round: float64[rows] and the numbers of each tree."""
         structure = {
             "trees": [[_rows(tree.splits), _rows(tree.leaves)] for tree in self.trees],
             "own": [astuple(split) for split in self.own],
-            "asked": self.asked,
-            "won": self.won,
+            **{name: getattr(self, name) for name in _PLAIN},
         }
         return {
             "margins": self.margins,
-            "losses": np.array(self.losses),
+            "kept_margins": self.kept_margins,
             "structure": np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8),
-            "g": numbers.g,
-            "h": numbers.h,
-            "scales": np.array([numbers.g_scale, numbers.h_scale]),
+            "weights": weights,
+            "g": np.stack([one.g for one in numbers]),
+            "h": np.stack([one.h for one in numbers]),
+            "scales": np.array([(one.g_scale, one.h_scale) for one in numbers]),
         }
 
     @classmethod
     def of(cls, kept: Arrays) -> Grown:
-        """The inverse of `as_arrays`, without the numbers."""
+        """The inverse of `as_arrays`, without what was drawn."""
         structure = json.loads(kept["structure"].tobytes())
         return cls(
-            margins=kept["margins"],
+            kept["margins"],
+            kept["kept_margins"],
             trees=[
                 Tree({node: Split(*split) for node, *split in splits}, dict(leaves))
                 for splits, leaves in structure["trees"]
             ],
-            losses=kept["losses"].tolist(),
             own=[OwnSplit(*split) for split in structure["own"]],
-            asked=structure["asked"],
             won=[tuple(one) for one in structure["won"]],
+            **{name: structure[name] for name in _PLAIN if name != "won"},
         )
 
     @staticmethod
-    def numbers_of(kept: Arrays) -> Quantised:
-        """The numbers for the next tree."""
-        g_scale, h_scale = map(float, kept["scales"])
-        return Quantised(kept["g"], kept["h"], g_scale, h_scale)
+    def drawn_of(kept: Arrays) -> tuple[Floats, list[Quantised]]:
+        """What was drawn for the next round."""
+        parts = zip(kept["g"], kept["h"], kept["scales"].tolist(), strict=True)
+        return kept["weights"], [Quantised(g, h, *scales) for g, h, scales in parts]
 
 
-def splits_as_arrays(splits: Sequence[OwnSplit]) -> Arrays:
-    """What another owner has before a tree: its own splits."""
+def splits_as_arrays(splits: Sequence[OwnSplit], records: Sequence[int]) -> Arrays:
+    """What another owner has between two rounds: its own splits, and how many there were after each round."""
     return {
         "columns": np.array([split.column for split in splits], dtype=np.int64),
         "thresholds": np.array([split.threshold for split in splits], dtype=np.float64),
+        "records": np.array(records, dtype=np.int64),
     }
 
 
-def own_splits(kept: Arrays | None) -> list[OwnSplit]:
+def own_splits(kept: Arrays | None) -> tuple[list[OwnSplit], list[int]]:
     """The inverse of `splits_as_arrays`; none at the start."""
     if kept is None:
-        return []
-    return [OwnSplit(*one) for one in zip(kept["columns"].tolist(), kept["thresholds"].tolist(), strict=True)]
+        return [], []
+    splits = zip(kept["columns"].tolist(), kept["thresholds"].tolist(), strict=True)
+    return [OwnSplit(*one) for one in splits], kept["records"].tolist()
 
 
 def _rows(nodes: Mapping[int, Split] | Mapping[int, float]) -> list[list[Any]]:

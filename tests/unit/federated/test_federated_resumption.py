@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from federated import boosting, vertical
-from federated.boosting import Ensemble, OwnPart, Tree, bin_columns
+from federated.boosting import Ensemble, OwnPart, bin_columns
 from federated.boosting.fixed_point import quantise
 from federated.checkpoints import HELD, Checkpoints, decode, encode
 from federated.horizontal import (
@@ -191,59 +191,58 @@ def test_the_newest_checkpoints_are_held() -> None:
 COLUMNS = [DRAW.normal(size=200) for _ in range(3)]
 LABEL = (COLUMNS[0] + COLUMNS[1] - COLUMNS[2] > 0).astype(np.float64)
 TREES = boosting.Settings(trees=4, depth=2, bins=8)
+STOPPED = replace(TREES, patience=3)
+CLASSES = boosting.Settings(boosting.Objective.SOFTMAX, trees=4, classes=3, depth=2, bins=8)
 
 
-def grow(attempt: int, held: list[Checkpoints], cut: dict[int, Cut] | None = None) -> list[Any]:
+def grow(
+    attempt: int, held: list[Checkpoints], settings: boosting.Settings, cut: dict[int, Cut] | None = None
+) -> list[Any]:
     """One attempt at a run of the label's owner and two others."""
 
     def party(mesh: Mesh) -> Any:
         rank, progress = mesh.rank, (cut or {}).get(mesh.rank, nothing)
-        own = bin_columns([COLUMNS[rank]], ["c"], TREES.bins)
+        held_out = 40 if settings.patience else 0
+        own = bin_columns([COLUMNS[rank]], ["c"], settings.bins, held_out=held_out)
+        label = LABEL + (COLUMNS[2] > 1) if settings.classes > 1 else LABEL
+        more: dict[str, Any] = {"held_out": held_out, "progress": progress, "checkpoints": held[rank]}
         rng = DeterministicRandomness(bytes([rank, attempt]) * 16)
         with mesh_run(mesh, boosting.SPEC) as peers:
             if rank:
-                return boosting.feature_owner(
-                    peers, TREES, own, rng, progress=progress, checkpoints=held[rank]
-                )
-            return boosting.label_holder(
-                peers, TREES, own, LABEL, rng, progress=progress, checkpoints=held[0]
-            )
+                return boosting.feature_owner(peers, settings, own, rng, **more)
+            return boosting.label_holder(peers, settings, own, label, rng, **more)
 
     return mesh_outcomes([party] * 3, mesh_of(3, b"attempt %d" % attempt))
 
 
-def shape(tree: Tree) -> Any:
-    return {node: (one.owner, one.record) for node, one in tree.splits.items()}, tree.leaves
-
-
+@pytest.mark.parametrize("settings", [TREES, STOPPED, CLASSES])
 @pytest.mark.parametrize("lost", [0, 2])
-def test_trees_go_on_at_the_one_that_was_cut_off(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+def test_trees_go_on_at_the_one_that_was_cut_off(
+    monkeypatch: pytest.MonkeyPatch, settings: boosting.Settings, lost: int
+) -> None:
     pytest.importorskip("tenseal", reason="TenSEAL is an extra")
     rounded = []
 
-    def counted(*given: Any) -> Any:
-        rounded.append(given)
-        return quantise(*given)
+    def counted(g: Any, h: Any, _: Any) -> Any:
+        rounded.append(g)
+        return quantise(g, h, DeterministicRandomness(bytes(16)))  # alike in all attempts
 
     monkeypatch.setattr("federated.boosting.fixed_point.quantise", counted)
     held = fresh(3)
-    assert all(isinstance(end, MpcError) for end in grow(1, held, {lost: cut_after(2)}))
+    assert all(isinstance(end, MpcError) for end in grow(1, held, settings, {lost: cut_after(2)}))
     later = again(held)
     assert later[0].begins_at >= 2
-    parts = grow(2, later)
+    parts = grow(2, later, settings)
     # Every tree's gradients are rounded once, those of the tree that was cut off before it was.
-    assert len(rounded) == TREES.trees
-    whole = grow(3, fresh(3))
+    assert len(rounded) == TREES.trees * settings.classes
+    whole = grow(3, fresh(3), settings)
     assert isinstance(parts[0], Ensemble)
-    # Other draws round gains otherwise; what the trees say of rows is the same.
-    assert [shape(tree) for tree in parts[0].trees] == [shape(tree) for tree in whole[0].trees]
-    assert parts[0].losses == whole[0].losses
-    assert (parts[0].asked, parts[0].won) == (whole[0].asked, whole[0].won)
     np.testing.assert_array_equal(parts[0].margins, whole[0].margins)
-    assert parts[0].own == whole[0].own
+    for name in ("trees", "own", "losses", "held_out_losses", "asked", "won"):
+        assert getattr(parts[0], name) == getattr(whole[0], name)
     for part, other in zip(parts[1:], whole[1:], strict=True):
         assert isinstance(part, OwnPart)
-        assert part.own == other.own
+        assert (part.own, part.rounds) == (other.own, other.rounds)
 
 
 # regressions on shares
