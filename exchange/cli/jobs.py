@@ -37,6 +37,7 @@ __all__ = [
 
 _HERE = "exchange.cli.jobs"
 DEFAULT_TIMEOUT_S = 600.0
+_OUTLOOK = {"left_s": "progress.left_s", "loss": "progress.loss"}
 
 job = LazyGroup(
     "job",
@@ -81,7 +82,7 @@ def wait_for(called: Invocation, node: NodeClient, job: str, timeout_s: float) -
         def follow(seen: Mapping[str, Any]) -> None:
             done, total, step = position(seen)
             expected = outlook(seen, step)
-            said = [called.output.text(f"progress.{name}", value=value) for name, value in expected.items()]
+            said = [called.output.text(_OUTLOOK[name], value=value) for name, value in expected.items()]
             bar.at(done, total, ", ".join([f"{seen['state']} {step} {done}/{total}", *said]))
             mark = [seen["state"], done, total, step]
             if mark != last:
