@@ -5,9 +5,9 @@
                                         <-->  the same of j
 
 The next attempt has the number after the highest that any of them has begun, so no session is used twice.
-It begins at the highest checkpoint that all hold, or at the start. One that may not attempt the step again
-says so, and the step fails at all. Checkpoints are sealed to this node's key and to job, specification and
-step; they go when the step has ended or the job is over.
+It begins at the highest checkpoint that all hold, or at the start. A party that makes no further attempt
+fails instead, and so ends the job or leaves it. Checkpoints are sealed to this node's key and to job,
+specification and step; they go when the step has ended or the job is over.
 """
 
 from __future__ import annotations
@@ -65,7 +65,6 @@ class _Statement:
 
     attempts: Annotated[int, Rule("begun so far", minimum=0, maximum=MAX_ATTEMPTS)]
     held: Annotated[tuple[int, ...], Rule("numbers of checkpoints", minimum=0, maximum=HELD)]
-    is_closed: bool
 
 
 def is_interruption(failure: Exception) -> bool:
@@ -106,19 +105,15 @@ class Attempts:
         """Agree with all parties on the next attempt, and begin it.
 
         Raises:
-            JobFailed: a party may not attempt it again, or there were too many attempts.
+            JobFailed: this party makes no further attempt, or there were too many.
             JobStopped: the run has been told to stop.
             PeerUnreachable, PeerRefused, ChannelBroken: a party has not come back within the time of a step.
         """
         job, step = self._spec.job, self._step.id
-        own = _Statement(
-            self._store.attempts(job, step),
-            tuple(sorted(self._held())),
-            self._store.is_closed(job, step),
-        )
-        stated = [own, *self._exchange(own)]
-        if any(one.is_closed for one in stated):
+        if self.is_closed:
             raise JobFailed(f"step {step}: lost a party after others were left out, and is not resumed")
+        own = _Statement(self._store.attempts(job, step), tuple(sorted(self._held())))
+        stated = [own, *self._exchange(own)]
         number = 1 + max(one.attempts for one in stated)
         if number > MAX_ATTEMPTS:
             raise JobFailed(f"step {step}: expected at most {MAX_ATTEMPTS} attempts, all were cut off")
@@ -127,6 +122,11 @@ class Attempts:
         self._store.begin_again(job, step, number)
         _log.info("job %s, step %s: attempt %d from checkpoint %d", job, step, number, attempt.begins_at)
         return attempt
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether this party makes no further attempt."""
+        return self._store.is_closed(self._spec.job, self._step.id)
 
     @property
     def has_lost(self) -> bool:
@@ -194,7 +194,8 @@ class Attempts:
                 self._links.link(peer, _LINK_S)
                 channel = self._links.for_step(self._step, self._role, self._ranks, _MEETING).open(role)
                 channel.send("statement", canonical.encode(asdict(own)))
-                return read_as(_Statement, canonical.decode(channel.receive("statement")), "statement")
+                stated = channel.receive("statement")
+                break
             except JobStopped:
                 raise
             except (ExchangeError, MpcError):
@@ -202,6 +203,7 @@ class Attempts:
                     raise
             time.sleep(_PAUSE_S)
             self._links.renew(peer)
+        return read_as(_Statement, canonical.decode(stated), "statement")
 
 
 class _Sealed(Checkpoints):

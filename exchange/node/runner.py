@@ -173,7 +173,9 @@ class JobRun:
                 outcome = self._played(component, step, role, channels, attempts, attempt)
                 break
             except MpcError as exc:
-                if not component.resumes or not is_interruption(exc) or attempts.has_lost:
+                if not component.resumes or not is_interruption(exc):
+                    raise
+                if attempts.has_lost or attempts.is_closed:
                     raise
                 _log.warning("job %s, step %s: cut off: %s", job, step.id, exc.code)
             attempt = attempts.next()

@@ -21,6 +21,7 @@ from mpc.errors import (
     ChannelBroken,
     MalformedMessage,
     ModelsDisagree,
+    MpcError,
     PeerAborted,
     TooFewParties,
     TranscriptMismatch,
@@ -89,14 +90,34 @@ def test_the_next_attempt_is_after_all_and_begins_where_all_can(make: Make) -> N
     assert agree(make) == [Attempt(4, 0)] * 2
 
 
-def test_a_step_that_one_party_may_not_attempt_again_fails_at_all(make: Make) -> None:
+def test_a_party_that_makes_no_further_attempt_fails_and_there_is_none(make: Make) -> None:
     for rank in range(2):
         make(rank, None).first()
-    keep(make, 0, 1)
+        keep(make, rank, 1)
     make(0, None).checkpoints(FIRST).close()
-    for end in agree(make):
-        assert isinstance(end, JobFailed)
-        assert "lost a party after others were left out" in str(end)
+    for _ in range(2):
+        closed, other = agree(make)
+        assert isinstance(closed, JobFailed)
+        assert "lost a party after others were left out" in str(closed)
+        assert isinstance(other, MpcError)
+    assert make(1, None)._store.attempts(SPEC.job, STEP.id) == 1
+
+
+def test_a_party_that_has_left_is_not_waited_for(make: Make) -> None:
+    attempts = make(1, None)
+    attempts.first()
+    services: Any = attempts._services
+    services.settings.step_timeout_s = 600
+    services.ledger.final = lambda table, key: {"left": {STEP.id: {"did:key:z": {}}}}
+    assert attempts.has_lost
+
+    def broken(peer: str, timeout_s: float) -> None:
+        raise ChannelBroken("gone")
+
+    links: Any = attempts._links
+    links.link = broken
+    with pytest.raises(ChannelBroken, match="gone"):
+        attempts.next()
 
 
 def test_attempts_come_to_an_end(make: Make) -> None:
