@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from federated.boosting.settings import Objective
 from mpc.errors import InvalidInput, ValueOutOfRange
 
-__all__ = ["auc", "base_margin", "check_label", "gradients", "loss", "scores"]
+__all__ = ["auc", "base_margin", "check_label", "gradients", "loss", "margin_of", "scores"]
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,11 @@ def check_label(label: Floats, name: str, objective: Objective) -> None:
 
 def base_margin(label: Floats, objective: Objective) -> float:
     """The margin before the first tree: the mean, or its log odds."""
-    mean = float(label.mean())
+    return margin_of(float(label.mean()), objective)
+
+
+def margin_of(mean: float, objective: Objective) -> float:
+    """The margin of all rows by which they have this mean, of a label of 0 and 1 one between these."""
     return mean if objective is Objective.SQUARED else float(np.log(mean / (1 - mean)))
 
 
