@@ -39,6 +39,7 @@ __all__ = [
     "decided",
     "derivatives",
     "place_of",
+    "sums_at_most",
     "sums_of",
 ]
 
@@ -103,7 +104,7 @@ class Boosting:
     @property
     def sums(self) -> int:
         """Sums that owners enter in a round, at most."""
-        return 3 * (1 << (self.settings.depth - 1)) * self.settings.bins * self.features
+        return sums_at_most(self.settings, self.features)
 
     @property
     def least_rows(self) -> int:
@@ -131,6 +132,11 @@ class Boosting:
         return tuple(low + (high - low) * (own / CELLS) for low, high, own in ranges)
 
 
+def sums_at_most(settings: Settings, features: int) -> int:
+    """Sums that owners of so many columns enter in a round, at most."""
+    return 3 * (1 << (settings.depth - 1)) * settings.bins * features
+
+
 def cells_of(agreed: Boosting, features: Floats) -> Cells:
     """The cells of rows, values beyond the bounds in the outer ones: uint8[columns, rows].
 
@@ -150,6 +156,8 @@ def cell_counts(cells: Cells) -> Codes:
 def cuts_from(agreed: Boosting, counts: Codes) -> Cuts:
     """Cut columns into bins of about as many rows, each of at least the fewest.
 
+    A column of few cells has a bin for each, as far as these have enough rows.
+
     Args:
         agreed: what the owners agreed to.
         counts: over all owners, int64[columns, cells], of the same total.
@@ -157,8 +165,18 @@ def cuts_from(agreed: Boosting, counts: Codes) -> Cuts:
     Security: at the aggregator, from sums. Leaks: nothing; local. Cost: local. Source: Chen, Guestrin 2016,
     section 3.3, with quantiles up to a cell.
     """
-    least = max(agreed.least, -(-int(counts[0].sum()) // agreed.settings.bins))
-    return tuple(np.flatnonzero(groups_of(own[None], least)[1:]) + 1 for own in counts)
+    bins = agreed.settings.bins
+    cuts = []
+    for own in counts:
+        filled = np.flatnonzero(own)
+        if len(filled) <= bins:
+            found = filled[:-1] + 1
+        else:
+            below, parts = np.cumsum(own)[:-1], own.sum() * np.arange(1, bins) / bins
+            found = np.unique(np.abs(below[:, None] - parts).argmin(axis=0) + 1)
+        starts = groups_of(np.add.reduceat(own, np.append(0, found))[None], agreed.least)
+        cuts.append(found[starts[1:]])
+    return tuple(cuts)
 
 
 def bins_of(cells: Cells, cuts: Cuts) -> Cells:
@@ -226,7 +244,8 @@ def check_sums(agreed: Boosting, cuts: Cuts, sums: Codes, rows: Sequence[int], *
     fits = (count >= 0) & (count <= most)
     # Of counts that are wrong, products would overflow.
     units = np.where(fits, count, 0) << FRACTION
-    fits &= np.abs(g) <= units * int(1 if agreed.is_logistic else _LARGEST)
+    largest = units * int(1 if agreed.is_logistic else _LARGEST)
+    fits &= (g >= -largest) & (g <= largest)
     fits &= (h >= 0) & (h <= units // 4) if agreed.is_logistic else h == units
     if not fits.all():
         raise MalformedMessage(

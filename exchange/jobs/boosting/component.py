@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from connectors import columns as connected
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.boosting.part import Structure, TreesPart, text
+from exchange.jobs.boosting.settings import GROWING, settings_of
 from exchange.jobs.component import (
     Component,
     Outcome,
@@ -33,8 +34,8 @@ from exchange.jobs.intersection import rows_of
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
 from federated import boosting
-from federated.boosting import Ensemble, Objective, OwnPart, Settings, Sizes, costs
-from federated.boosting.settings import MAX_BINS, MAX_DEPTH, MAX_OWNERS, MAX_TREES
+from federated.boosting import Ensemble, Objective, OwnPart, Sizes, costs
+from federated.boosting.settings import MAX_OWNERS
 from ledger import canonical
 from mpc.errors import InvalidInput
 from mpc.he import bfv
@@ -42,27 +43,14 @@ from mpc.mesh import mesh_run
 from policies.column_control import Level
 from policies.plans import Aggregate, Compare, Operator, Plan, Reveal, Select
 
-__all__ = ["COMPONENT", "settings_of"]
+__all__ = ["COMPONENT"]
 
 _HOLDER: Final = "owner-1"
-_MILLION: Final = 10**6
-_MICRO: Final = ("rate", "l2", "gamma", "min_child_weight")
-"""Settings that a parameter states in millionths."""
 _BASE_BYTES: Final = 250 * 2**20
 _CIPHERTEXT_NS: Final = 3_000_000
 _PRODUCT_NS: Final = 6_500_000
 _MULTIPLY_NS: Final = 100_000
 _Floats = NDArray[np.float64]
-
-
-def settings_of(step: Step) -> Settings:
-    """What the parameters of a step say; what they leave out has its default."""
-    given = step.params
-    chosen: dict[str, Any] = {name: given[name] for name in ("trees", "depth", "bins") if name in given}
-    for name in _MICRO:
-        if isinstance(value := given.get(f"{name}_micro"), int):
-            chosen[name] = value / _MILLION
-    return Settings(Objective(str(given.get("objective", Objective.LOGISTIC))), **chosen)
 
 
 def _run(context: StepContext) -> Outcome:
@@ -216,32 +204,7 @@ COMPONENT = Component(
     params={
         "label": Param("the column of owner-1 that is explained", text_like(".{1,128}")),
         "min_cohort": Param("fewest aligned rows", whole_number(1, 2**31)),
-        "objective": Param(
-            "logistic, the label is 0 or 1; squared, it is a number; logistic",
-            one_of(*Objective),
-            optional=True,
-        ),
-        "trees": Param("how many; 20", whole_number(1, MAX_TREES), optional=True),
-        "depth": Param("most splits between a root and a leaf; 5", whole_number(1, MAX_DEPTH), optional=True),
-        "bins": Param("most bins of a column; 32", whole_number(2, MAX_BINS), optional=True),
-        "rate_micro": Param(
-            "by which leaf weights are shrunk, in millionths; 300000",
-            whole_number(1000, _MILLION),
-            optional=True,
-        ),
-        "l2_micro": Param(
-            "penalty of squared leaf weights (lambda), in millionths; 1000000",
-            whole_number(0, 1000 * _MILLION),
-            optional=True,
-        ),
-        "gamma_micro": Param(
-            "least gain of a split, in millionths; 0", whole_number(0, 1000 * _MILLION), optional=True
-        ),
-        "min_child_weight_micro": Param(
-            "least sum of hessians on either side of a split, in millionths; 1000000",
-            whole_number(0, 1000 * _MILLION),
-            optional=True,
-        ),
+        **GROWING,
         "loss": Param(
             "who learns the loss after each tree and the area under the curve: hidden, owner-1 alone; "
             "recipients, they too",

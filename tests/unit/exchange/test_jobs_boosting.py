@@ -11,8 +11,9 @@ import pytest
 
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.boosting import part
-from exchange.jobs.boosting.component import COMPONENT, settings_of
+from exchange.jobs.boosting.component import COMPONENT
 from exchange.jobs.boosting.part import TreesPart
+from exchange.jobs.boosting.settings import settings_of
 from exchange.jobs.component import StepContext
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import JOB, nothing_lent

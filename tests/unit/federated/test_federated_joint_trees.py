@@ -16,7 +16,7 @@ from federated.boosting.growth import Growth, own_sums
 from federated.boosting.trees import Split
 from federated.horizontal import Boosted, Boosting, Table, Terms, aggregate_trees, boost, costs, margins_of
 from federated.horizontal.boosting import SPEC
-from federated.horizontal.trees import CELLS, bins_of, cells_of, cuts_from, derivatives
+from federated.horizontal.trees import CELLS, bins_of, cells_of, check_sums, cuts_from, derivatives
 from mpc.aggregation import secagg
 from mpc.errors import (
     InvalidInput,
@@ -106,17 +106,23 @@ def found_of(ended: list[Any]) -> Boosted:
 
 
 def textbook_cuts(agreed: Boosting, values: Floats, column: int) -> list[float]:
-    """Bounds of bins by going over the sorted cells of one column."""
-    low, high = agreed.lower[column], agreed.upper[column]
+    """Bounds of bins of one column, value by value: those nearest to quantiles, less those of small bins."""
+    low, high, bins = agreed.lower[column], agreed.upper[column], agreed.settings.bins
     cells = [min(int((min(max(one, low), high) - low) / (high - low) * CELLS), CELLS - 1) for one in values]
-    least = max(agreed.least, int(np.ceil(len(values) / agreed.settings.bins)))
-    cuts, held = list[float](), 0
-    for cell in range(CELLS - 1):
-        held += cells.count(cell)
-        if held >= least and sum(one > cell for one in cells) >= least:
-            cuts.append(low + (high - low) * (cell + 1) / CELLS)
-            held = 0
-    return cuts
+    inner = range(1, CELLS)
+    if len(set(cells)) <= bins:
+        chosen = {one + 1 for one in set(cells) - {max(cells)}}
+    else:
+        below = {bound: sum(one < bound for one in cells) for bound in inner}
+        parts = [len(cells) * part / bins for part in range(1, bins)]
+        chosen = {min(inner, key=lambda bound: abs(below[bound] - part)) for part in parts}
+    kept, start = list[int](), 0
+    for bound in sorted(chosen):
+        sides = sum(start <= one < bound for one in cells), sum(one >= bound for one in cells)
+        if min(sides) >= agreed.least:
+            kept.append(bound)
+            start = bound
+    return [low + (high - low) * bound / CELLS for bound in kept]
 
 
 def textbook(agreed: Boosting, tables: Mapping[int, Table]) -> tuple[list[Any], Floats]:
@@ -246,6 +252,28 @@ def test_a_column_of_few_values_is_cut_between_them() -> None:
     cuts = cuts_from(agreed, counts[None])
     codes = bins_of(cells_of(agreed, np.array([[-5.0], [0.0], [1.0], [2.0], [3.0], [9.0]])), cuts)
     assert codes.tolist() == [[0, 0, 1, 2, 3, 3]]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.95])
+def test_a_column_of_two_values_is_cut_whatever_their_shares(share: float) -> None:
+    counts = np.zeros((1, CELLS), dtype=np.int64)
+    counts[0, 0], counts[0, -1] = round(1000 * share), round(1000 * (1 - share))
+    agreed = replace(AGREED, names=("kind", "bad"), lower=(0.0, 0.0), upper=(1.0, 1.0))
+    for bins in (2, 12):
+        (cuts,) = cuts_from(replace(agreed, settings=replace(SETTINGS, bins=bins)), counts)
+        assert cuts.tolist() == [1]
+    assert not len(cuts_from(replace(agreed, least=60), counts)[0]) or share == 0.3
+
+
+@pytest.mark.parametrize("bins", [2, 3, 12, 64])
+def test_bins_are_as_many_as_agreed_where_rows_are_spread(bins: int) -> None:
+    agreed = replace(AGREED, settings=replace(SETTINGS, bins=bins), least=1)
+    counts = np.bincount(np.random.default_rng(3).integers(0, CELLS, 4000), minlength=CELLS)
+    cuts = cuts_from(agreed, np.stack([counts] * 3))
+    sizes = np.add.reduceat(counts, np.append(0, cuts[0]))
+    assert len(sizes) == bins
+    # A bound is at most half a cell away from its quantile.
+    assert np.abs(sizes - 4000 / bins).max() <= counts.max()
 
 
 # owners that leave
@@ -500,6 +528,20 @@ def test_totals_that_rows_within_the_bounds_cannot_have_are_refused(
     ended = run(owners_of(3))
     assert isinstance(ended[0], MalformedMessage), ended
     assert all(isinstance(end, MpcError) for end in ended)
+
+
+@pytest.mark.parametrize("agreed", [AGREED, SQUARED], ids=["logistic", "squared"])
+@pytest.mark.parametrize("value", [-(2**63), 2**63 - 1])
+def test_sums_at_the_ends_of_a_word_are_refused(agreed: Boosting, value: int) -> None:
+    cuts = (np.array([100]),)
+    sums = np.array([[[0, 0], [0, 0], [9, 9]]])
+    sums[:, 1] = sums[:, 2] << (22 if agreed.is_logistic else 24)
+    check_sums(agreed, cuts, sums, [18], is_root=True)
+    for part in range(3):
+        other = sums.copy()
+        other[0, part, 1] = value
+        with pytest.raises(MalformedMessage, match="got 1 of 2 that are not"):
+            check_sums(agreed, cuts, other, [18], is_root=True)
 
 
 def test_gradients_that_run_away_end_at_their_owner() -> None:
