@@ -36,6 +36,7 @@ from federated.horizontal.trees import (
     cuts_from,
     decided,
     derivatives,
+    drawn_cuts,
     place_of,
     sums_of,
 )
@@ -98,7 +99,7 @@ class Boosted:
         trees: as they grew.
         rows: of the owners in the last round.
         losses: the mean loss over all rows before the first tree, and after each.
-        asked: how many nodes were examined in each round.
+        asked: of each round, how many nodes were examined in how many bins of all columns.
         owners: numbers of the owners in the last round.
     """
 
@@ -107,7 +108,7 @@ class Boosted:
     trees: tuple[JointTree, ...]
     rows: int
     losses: tuple[float, ...]
-    asked: tuple[int, ...]
+    asked: tuple[tuple[int, int], ...]
     owners: tuple[int, ...]
 
 
@@ -152,17 +153,17 @@ def boost(
         count = terms.checked_rows(float(told[0]), agreed.least_rows)
         base, cuts = _base(agreed, count, float(told[1])), _checked_cuts(agreed, told[2:])
         codes, margins = bins_of(cells, cuts), np.full(rows, base)
-        trees, losses, asked = list[JointTree](), list[float](), list[int]()
+        trees, losses, asked = list[JointTree](), list[float](), list[tuple[int, int]]()
         for done in range(1, settings.trees + 1):
             numbers = derivatives(agreed, margins, label)
             loss = objectives.loss(margins, label, settings.objective) * rows
-            growing = Growing(agreed, cuts)
+            growing = Growing(agreed, drawn_cuts(agreed, cuts, terms.session, done))
             while growing.nodes:
                 place = place_of(growing.tree(), codes)
-                sums = sums_of(codes, cuts, growing.nodes, place, numbers)
+                sums = sums_of(codes, growing.cuts, growing.nodes, place, numbers)
                 run.enter(np.concatenate([_head(rows, loss), sums.ravel().view(np.uint64)]))
-                asked.append(len(growing.nodes))
-                told = run.receive(2 + FIGURES * asked[-1])
+                asked.append((len(growing.nodes), sums.shape[2]))
+                told = run.receive(lengths(agreed, *asked[-1])[0])
                 count = terms.checked_rows(float(told[0]), agreed.least_rows)
                 growing.take(told[2:].reshape(-1, FIGURES), count)
             losses.append(float(told[1]))
@@ -209,21 +210,23 @@ def aggregate_trees(
             raise MalformedMessage("cells: expected as many rows in each column as there are")
         base, cuts = _base(agreed, count, mean), cuts_from(agreed, counts)
         state = np.concatenate([[count, mean], _padded(agreed, cuts)])
-        trees, losses, asked = list[JointTree](), list[float](), list[int]()
+        trees, losses, asked = list[JointTree](), list[float](), list[tuple[int, int]]()
         for done in range(1, settings.trees + 1):
-            growing, is_root = Growing(agreed, cuts), True
+            drawn = drawn_cuts(agreed, cuts, terms.session, done)
+            growing, is_root = Growing(agreed, drawn), True
             while growing.nodes:
-                asked.append(len(growing.nodes))
-                entered = run.run(state, lengths(agreed, cuts, asked[-1])[1]).total
+                asked.append((len(growing.nodes), sum(len(one) + 1 for one in drawn)))
+                entered = run.run(state, lengths(agreed, *asked[-1])[1]).total
                 count, loss, rest = _read(entered, terms, agreed)
-                sums = rest.reshape(asked[-1], 3, -1)
-                check_sums(agreed, cuts, sums, growing.rows(count), is_root=is_root)
-                told, is_root = decided(agreed, cuts, sums), False
+                sums = rest.reshape(len(growing.nodes), 3, -1)
+                check_sums(agreed, drawn, sums, growing.rows(count), is_root=is_root)
+                told, is_root = decided(agreed, drawn, sums), False
                 growing.take(told, count)
                 state = np.concatenate([[count, loss], told.ravel()])
             losses.append(loss)
             trees.append(growing.tree())
-            if not trees[0].splits:
+            is_hopeless = agreed.percent == 100 or done == settings.trees
+            if is_hopeless and not any(tree.splits for tree in trees):
                 raise InvalidInput(
                     f"expected a split that lowers the loss with {agreed.least} rows of all owners on either "
                     "side, got none"
@@ -236,17 +239,17 @@ def aggregate_trees(
         return Boosted(base, cuts, tuple(trees), count, tuple(losses), tuple(asked), last.owners)
 
 
-def lengths(agreed: Boosting, cuts: Cuts | None = None, nodes: int = 0) -> tuple[int, int]:
+def lengths(agreed: Boosting, nodes: int | None = None, bins: int = 0) -> tuple[int, int]:
     """The numbers that are told after a round and the words that are entered in it.
 
     Args:
         agreed: what the owners agreed to.
-        cuts: of each column; none: in the first round.
-        nodes: that are examined; none: in the last round.
+        nodes: that are examined; 0: in the last round; none: in the first.
+        bins: of all columns.
     """
-    if cuts is None:
+    if nodes is None:
         return 2 + agreed.features * (agreed.settings.bins - 1), _HEAD + agreed.features * CELLS
-    return 2 + FIGURES * nodes, _HEAD + 3 * nodes * sum(len(one) + 1 for one in cuts)
+    return 2 + FIGURES * nodes, _HEAD + 3 * nodes * bins
 
 
 def margins_of(agreed: Boosting, boosted: Boosted, features: Floats) -> Floats:

@@ -11,7 +11,7 @@ from federated.horizontal import boosting, kmeans, rounds
 from federated.horizontal.clusters import Clusters
 from federated.horizontal.encoding import LIMBS
 from federated.horizontal.settings import Settings
-from federated.horizontal.trees import Boosting, Cuts
+from federated.horizontal.trees import Boosting
 from mpc.aggregation import secagg
 from mpc.transcript import CONFIRMATION_BYTES
 
@@ -43,28 +43,27 @@ def receiving_phases(role: str, owners: int, settings: Settings) -> int:
     return _phases(role, owners, _count(settings))
 
 
-def boosting_sent(role: str, owners: int, agreed: Boosting, cuts: Cuts, asked: Sequence[int]) -> int:
+def boosting_sent(role: str, owners: int, agreed: Boosting, asked: Sequence[tuple[int, int]]) -> int:
     """Return the bytes that an ``owner`` sends, or the ``aggregator`` to each owner.
 
     Args:
         role: of the sender.
         owners: how many.
         agreed: what they agreed to.
-        cuts: of each column.
-        asked: nodes examined in each round.
+        asked: of each round, nodes examined and bins of all columns.
     """
     told, entered = zip(
-        boosting.lengths(agreed), *(boosting.lengths(agreed, cuts, one) for one in (*asked, 0)), strict=True
+        boosting.lengths(agreed), *(boosting.lengths(agreed, *one) for one in (*asked, (0, 0))), strict=True
     )
     return _sent(role, owners, list(zip((0, *told[:-1]), entered, strict=True)), 2)
 
 
-def boosting_compared(owners: int, asked: Sequence[int]) -> int:
+def boosting_compared(owners: int, asked: Sequence[object]) -> int:
     """Return the bytes of digests that an owner sends the other owners, and receives of them."""
     return (len(asked) + 3) * rounds.compared_bytes(owners)
 
 
-def boosting_receiving_phases(role: str, owners: int, asked: Sequence[int]) -> int:
+def boosting_receiving_phases(role: str, owners: int, asked: Sequence[object]) -> int:
     """Return the receiving phases of an ``owner`` over all its channels, or of the aggregator with each."""
     return _phases(role, owners, len(asked) + 2)
 

@@ -77,7 +77,14 @@ def agreed_by(step: Step) -> Boosting:
         at,
         is_class=settings.objective is Objective.LOGISTIC,
     )
-    return Boosting(settings, label_last(step), lower, upper, cast(int, step.params["min_cohort"]))
+    return Boosting(
+        settings,
+        label_last(step),
+        lower,
+        upper,
+        least=cast(int, step.params["min_cohort"]),
+        percent=cast(int, step.params.get("columns_percent", 100)),
+    )
 
 
 def _run(context: StepContext) -> Outcome:
@@ -162,16 +169,16 @@ def _plan(step: Step) -> Plan:
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     agreed, count = agreed_by(step), len(step.inputs)
     settings, features = agreed.settings, agreed.features
-    cuts = (np.arange(1, settings.bins),) * features
-    asked = [1 << level for level in range(settings.depth)] * settings.trees
+    bins = agreed.drawn * settings.bins + features - agreed.drawn
+    asked = [(1 << level, bins) for level in range(settings.depth)] * settings.trees
     traffic = Traffic(
-        sent=costs.boosting_sent("owner", count, agreed, cuts, asked),
-        told=costs.boosting_sent(AGGREGATOR, count, agreed, cuts, asked),
+        sent=costs.boosting_sent("owner", count, agreed, asked),
+        told=costs.boosting_sent(AGGREGATOR, count, agreed, asked),
         compared=costs.boosting_compared(count, asked),
         owner_phases=costs.boosting_receiving_phases("owner", count, asked),
         aggregator_phases=costs.boosting_receiving_phases(AGGREGATOR, count, asked),
     )
-    numbers = 3 * settings.bins * features * sum(asked)
+    numbers = 3 * bins * sum(nodes for nodes, _ in asked)
     return estimates_of(
         step,
         traffic,
@@ -214,6 +221,11 @@ COMPONENT = Component(
             whole_number(2, 2**31),
         ),
         **GROWING,
+        "columns_percent": Param(
+            "of the columns that a tree may split, drawn from the session; 100",
+            whole_number(1, 100),
+            optional=True,
+        ),
     },
     output_type="aggregate",
     needs=frozenset(),

@@ -267,6 +267,7 @@ def test_releases_that_do_not_fit_are_refused() -> None:
         ("bins", {"bins": 65}),
         ("rate_micro", {"rate_micro": 999}),
         ("l2_micro", {"l2_micro": -1}),
+        ("columns_percent", {"columns_percent": 0}),
         ("gamma_micro", {"gamma_micro": True}),
         ("bounds", {"bounds": {}}),
         ("bounds", {"bounds": BOUNDS | {"late": BOUNDS["debt"]}}),
@@ -301,7 +302,8 @@ def test_parameters_become_settings() -> None:
     assert found.settings == Settings(
         Objective.LOGISTIC, trees=2, depth=2, rate=0.25, l2=0.0, gamma=0.5, bins=8
     )
-    assert found.least == 20
+    assert (found.least, found.percent) == (20, 100)
+    assert agreed_by(step_of(columns_percent=50)) == replace(agreed_by(step_of()), percent=50)
 
 
 def test_specifications_that_do_not_fit_are_refused() -> None:
@@ -328,9 +330,10 @@ def test_the_claim_names_what_the_aggregator_learns() -> None:
     assert not any("in each bin" in one for one in SPEC.leaks["owner"])
 
 
-def test_the_estimate_states_what_is_sent_where_trees_grow_to_their_depth() -> None:
+@pytest.mark.parametrize("percent", [100, 50])
+def test_the_estimate_states_what_is_sent_where_trees_grow_to_their_depth(percent: int) -> None:
     # One split of two bins, so that bins and nodes are known.
-    step = step_of(depth=1, bins=2)
+    step = step_of(depth=1, bins=2, columns_percent=percent)
     run = run_of(step)
     assert COMPONENT.estimate is not None
     estimates = COMPONENT.estimate(step, dict.fromkeys(step.inputs, 80))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,15 @@ from federated.boosting.growth import Growth, own_sums
 from federated.boosting.trees import Split
 from federated.horizontal import Boosted, Boosting, Table, Terms, aggregate_trees, boost, costs, margins_of
 from federated.horizontal.boosting import SPEC
-from federated.horizontal.trees import CELLS, bins_of, cells_of, check_sums, cuts_from, derivatives
+from federated.horizontal.trees import (
+    CELLS,
+    bins_of,
+    cells_of,
+    check_sums,
+    cuts_from,
+    derivatives,
+    drawn_cuts,
+)
 from mpc.aggregation import secagg
 from mpc.errors import (
     InvalidInput,
@@ -125,7 +133,9 @@ def textbook_cuts(agreed: Boosting, values: Floats, column: int) -> list[float]:
     return [low + (high - low) * bound / CELLS for bound in kept]
 
 
-def textbook(agreed: Boosting, tables: Mapping[int, Table]) -> tuple[list[Any], Floats]:
+def textbook(
+    agreed: Boosting, tables: Mapping[int, Table], drawn: Sequence[Sequence[int]] | None = None
+) -> tuple[list[Any], Floats]:
     """Trees of pooled rows, node by node and value by value: of each the splits and leaves; the margins."""
     features = np.concatenate([one.features for one in tables.values()])
     label = np.concatenate([one.label for one in tables.values()])
@@ -135,7 +145,8 @@ def textbook(agreed: Boosting, tables: Mapping[int, Table]) -> tuple[list[Any], 
     mean = label.mean()
     margins = np.full(len(label), np.log(mean / (1 - mean)) if agreed.is_logistic else mean)
     trees = []
-    for _ in range(settings.trees):
+    for number in range(settings.trees):
+        may_split = range(len(cuts)) if drawn is None else drawn[number]
         fitted = 1 / (1 + np.exp(-margins)) if agreed.is_logistic else margins
         g = np.rint((fitted - label) * UNIT) / UNIT
         h = np.rint(fitted * (1 - fitted) * UNIT) / UNIT if agreed.is_logistic else np.ones(len(label))
@@ -144,8 +155,8 @@ def textbook(agreed: Boosting, tables: Mapping[int, Table]) -> tuple[list[Any], 
         while pending:
             node, rows = pending.pop()
             best, parts = (1e-6, 0, 0), None
-            for column, own in enumerate(cuts if node < 2**settings.depth else []):
-                for cut, threshold in enumerate(own):
+            for column in may_split if node < 2**settings.depth else ():
+                for cut, threshold in enumerate(cuts[column]):
                     left = rows & (features[:, column] < threshold)
                     sides = (left, rows & ~left)
                     if min(side.sum() for side in sides) < agreed.least:
@@ -166,8 +177,13 @@ def textbook(agreed: Boosting, tables: Mapping[int, Table]) -> tuple[list[Any], 
     return trees, margins
 
 
-def assert_pooled(found: Boosted, agreed: Boosting, tables: Mapping[int, Table]) -> None:
-    trees, margins = textbook(agreed, tables)
+def assert_pooled(
+    found: Boosted,
+    agreed: Boosting,
+    tables: Mapping[int, Table],
+    drawn: Sequence[Sequence[int]] | None = None,
+) -> None:
+    trees, margins = textbook(agreed, tables, drawn)
     assert len(trees) == len(found.trees)
     for tree, (splits, leaves) in zip(found.trees, trees, strict=True):
         own = {node: (one.column, one.cut, tree.rows[node]) for node, one in tree.splits.items()}
@@ -190,6 +206,30 @@ def test_trees_are_those_of_pooled_rows(agreed: Boosting, owners: int) -> None:
     assert (found.rows, found.owners) == (90 * owners, tuple(range(1, owners + 1)))
     assert list(found.losses) == sorted(found.losses, reverse=True)
     assert len(found.losses) == agreed.settings.trees + 1
+
+
+def test_a_tree_splits_the_columns_that_are_drawn_for_it() -> None:
+    tables = owners_of(3)
+    agreed = replace(AGREED, percent=33, settings=replace(SETTINGS, trees=8, depth=2))
+    found = found_of(run(tables, agreed))
+    drawn = [
+        [at for at, own in enumerate(drawn_cuts(agreed, (np.array([7]),) * 3, SESSION, tree)) if len(own)]
+        for tree in range(1, 9)
+    ]
+    assert {len(one) for one in drawn} == {1}
+    assert {column for one in drawn for column in one} == {0, 1, 2}
+    assert_pooled(found, agreed, tables, drawn)
+    # A tree of the column that is constant is a leaf.
+    assert [not tree.splits for tree in found.trees] == [one == [2] for one in drawn]
+
+
+def test_columns_that_explain_nothing_are_refused_where_they_are_drawn() -> None:
+    tables = owners_of(3, SQUARED)
+    for one in tables.values():
+        one.label[:] = 7.0
+    ended = run(tables, replace(SQUARED, percent=60))
+    assert isinstance(ended[0], InvalidInput)
+    assert "expected a split that lowers the loss" in str(ended[0])
 
 
 def test_trees_do_not_depend_on_who_has_which_rows() -> None:
@@ -396,6 +436,8 @@ def test_tables_of_another_shape_are_refused() -> None:
     ("change", "words"),
     [
         ({"least": 0}, "least"),
+        ({"percent": 0}, "percent"),
+        ({"percent": 101}, "percent"),
         ({"names": ("bad",), "lower": (0.0,), "upper": (1.0,)}, "columns"),
         ({"upper": (0.0, *UPPER[1:])}, "bounds of debt"),
         ({"lower": (*LOWER[:2], np.nan, 0.0)}, "bounds of flat"),
@@ -553,18 +595,18 @@ def test_gradients_that_run_away_end_at_their_owner() -> None:
 
 
 @pytest.mark.parametrize("owners", [3, 5])
-@pytest.mark.parametrize("depth", [1, 4])
-def test_measured_rounds_and_bytes_are_the_declared_ones(owners: int, depth: int) -> None:
+@pytest.mark.parametrize(("depth", "percent"), [(1, 100), (4, 100), (3, 60)])
+def test_measured_rounds_and_bytes_are_the_declared_ones(owners: int, depth: int, percent: int) -> None:
     meshes = mesh_of(owners + 1, SESSION)
-    agreed = replace(AGREED, settings=replace(SETTINGS, depth=depth))
+    agreed = replace(AGREED, settings=replace(SETTINGS, depth=depth), percent=percent)
     found = found_of(run(owners_of(owners), agreed, meshes=meshes))
     assert len(found.asked) <= depth * 3
     for rank, mesh in enumerate(meshes):
         stats = [channel.stats for channel in mesh.channels.values()]
         sent, phases = sum(one.bytes_sent for one in stats), sum(one.rounds for one in stats)
         role, times = ("owner", 1) if rank else ("aggregator", owners)
-        assert sent == times * costs.boosting_sent(role, owners, agreed, found.cuts, found.asked)
+        assert sent == times * costs.boosting_sent(role, owners, agreed, found.asked)
         assert phases == times * costs.boosting_receiving_phases(role, owners, found.asked)
     received = sum(channel.stats.bytes_received for channel in meshes[1].channels.values())
-    told = costs.boosting_sent("aggregator", owners, agreed, found.cuts, found.asked)
+    told = costs.boosting_sent("aggregator", owners, agreed, found.asked)
     assert received == told + costs.boosting_compared(owners, found.asked)
