@@ -33,6 +33,7 @@ _PAGES = {
     "model/poisson": "models-regression.md",
     "model/prepare": "models-preparation.md#preparation",
     "model/score": "models.md#scores",
+    "model/score-trees": "models-boosting.md#scores",
     "model/scorecard": "models-scorecard.md#scorecards",
     "model/stability": "models-preparation.md#stability",
     "model/trees": "models-boosting.md#each-owners-part",

@@ -46,6 +46,7 @@ from exchange.jobs.results_reader import reader_of
 from exchange.jobs.scorecard import card, woe
 from exchange.jobs.scorecard import reader as own_bins
 from exchange.jobs.scoring import component as scoring
+from exchange.jobs.scoring import trees as tree_scores
 from exchange.jobs.secret_columns import component as secret_columns
 from exchange.jobs.secret_columns import engine as secret_engine
 from exchange.jobs.spec import JobSpec, Step
@@ -149,6 +150,7 @@ def built_in() -> Registry:
         regression.POISSON,
         scoring.COMPONENT,
         stability.COMPONENT,
+        tree_scores.COMPONENT,
         statistics.COMPONENT,
         card.COMPONENT,
         woe.COMPONENT,

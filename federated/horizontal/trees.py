@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from federated.binning import groups_of
 from federated.boosting import objectives
 from federated.boosting.settings import Objective, Settings
-from federated.boosting.trees import ROOT, Best, Histogram, best_split, running_sums, weight_of
+from federated.boosting.trees import FREE, ROOT, Best, Histogram, best_split, running_sums, weights_of
 from federated.horizontal.encoding import FRACTION
 from federated.horizontal.models import Floats
 from federated.horizontal.settings import MAX_COLUMNS, MAX_ROWS, Family
@@ -89,6 +89,9 @@ class Boosting:
         ):
             if not low <= value <= high:
                 raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
+        grown = self.settings
+        if grown.objective is Objective.SOFTMAX or grown.monotone or grown.patience or grown.samples:
+            raise InvalidInput("settings: expected no classes, directions, patience or draw of rows, got one")
         check_bounds(self.names, self.lower, self.upper)
         if self.is_logistic and (self.lower[-1], self.upper[-1]) != (0.0, 1.0):
             raise InvalidInput(
@@ -311,18 +314,18 @@ def decided(agreed: Boosting, cuts: Cuts, sums: Codes) -> Floats:
             Histogram(g[is_cut], h[is_cut], g_total, h_total),
             counts,
             settings,
-            np.minimum(left, total - left) >= agreed.least,
+            allowed=np.minimum(left, total - left) >= agreed.least,
         )
         if best is None:
-            weight = weight_of(g_total, h_total, settings)
+            weight = _weight(g_total, h_total, settings)
             lines.append([0.0, 0.0, 0.0, weight, weight, 0.0, 0.0])
             continue
         start = ends[best.column] - counts[best.column] - 1
         lower = slice(start, start + best.cut + 1)
         g_left, h_left, count = (float(one[lower].sum()) for one in (g, h, rows))
         weights = (
-            weight_of(g_left, h_left, settings),
-            weight_of(g_total - g_left, h_total - h_left, settings),
+            _weight(g_left, h_left, settings),
+            _weight(g_total - g_left, h_total - h_left, settings),
         )
         lines.append([best.column + 1.0, best.cut, best.gain, *weights, count, total - count])
     return np.array(lines)
@@ -421,6 +424,10 @@ def place_of(tree: JointTree, codes: Cells) -> Codes:
         rows = np.flatnonzero(place == node)
         place[rows] = 2 * node + (codes[split.column, rows] > split.cut)
     return place
+
+
+def _weight(g: float, h: float, settings: Settings) -> float:
+    return settings.rate * float(weights_of(g, h, settings, FREE))
 
 
 def _as_cells(numbers: NDArray[np.float64] | Codes) -> Cells:

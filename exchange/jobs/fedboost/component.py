@@ -14,7 +14,7 @@ from typing import Final, cast
 import numpy as np
 
 from exchange.errors import InvalidRequest, JobFailed
-from exchange.jobs.boosting.settings import GROWING, settings_of
+from exchange.jobs.boosting.settings import GROWING, grown_by
 from exchange.jobs.component import (
     Component,
     Outcome,
@@ -53,6 +53,7 @@ from exchange.jobs.spec import Step
 from exchange.web.kinds import read_as
 from federated import horizontal
 from federated.boosting import Objective
+from federated.boosting.settings import MAX_TREES
 from federated.horizontal import Boosting, Table, costs
 from federated.horizontal.boosting import SPEC
 from federated.horizontal.settings import MAX_OWNERS, MIN_OWNERS
@@ -70,7 +71,7 @@ _OWNER_NS: Final = 400_000
 
 def agreed_by(step: Step) -> Boosting:
     """What the parameters of a step say."""
-    at, settings = f"steps.{step.id}.params.bounds", settings_of(step)
+    at, settings = f"steps.{step.id}.params.bounds", grown_by(step)
     lower, upper = labelled_ranges(
         step,
         read_as(dict[str, Bounds], step.params["bounds"], at),
@@ -132,7 +133,7 @@ def _is_shown(step: Step) -> bool:
 
 
 def _check(step: Step) -> None:
-    at, names, settings = f"steps.{step.id}", check_owners(step), settings_of(step)
+    at, names, settings = f"steps.{step.id}", check_owners(step), grown_by(step)
     if step.params["label"] not in names:
         raise InvalidRequest(f"{at}.params.label", f"one of {', '.join(names)}", "another column")
     if not step.recipients and _is_shown(step):
@@ -220,6 +221,12 @@ COMPONENT = Component(
             "fewest rows with which an owner takes part, and of a bin and a leaf over all owners",
             whole_number(2, 2**31),
         ),
+        "objective": Param(
+            "logistic, the label is 0 or 1; squared, it is a number; logistic",
+            one_of(Objective.LOGISTIC, Objective.SQUARED),
+            optional=True,
+        ),
+        "trees": Param("how many; 20", whole_number(1, MAX_TREES), optional=True),
         **GROWING,
         "columns_percent": Param(
             "of the columns that a tree may split, drawn from the session; 100",

@@ -261,6 +261,7 @@ def test_releases_that_do_not_fit_are_refused() -> None:
         ("label", {"label": "age"}),
         ("model", {"model": "everybody"}),
         ("objective", {"objective": "poisson"}),
+        ("objective", {"objective": "softmax"}),
         ("trees", {"trees": 0}),
         ("trees", {"trees": 400, "depth": 6}),
         ("depth", {"depth": 9}),

@@ -50,6 +50,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "model/poisson": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/logistic": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/score": {"scores": "owner-1", "min_cohort": 10},
+    "model/score-trees": {"min_cohort": 10},
     "model/scorecard": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/woe": {"label": "owner0", "iv": "recipients", "min_cohort": 10},
     "model/stability": {

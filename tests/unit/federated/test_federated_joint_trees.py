@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from federated.boosting import Binned, Objective, Settings, auc, objectives
 from federated.boosting.fixed_point import Quantised
-from federated.boosting.growth import Growth, own_sums
+from federated.boosting.growth import Growth, grow, own_sums
 from federated.boosting.trees import Split
 from federated.horizontal import Boosted, Boosting, Table, Terms, aggregate_trees, boost, costs, margins_of
 from federated.horizontal.boosting import SPEC
@@ -49,6 +49,7 @@ SQUARED = replace(
     lower=(*LOWER[:3], -50.0),
     upper=(*UPPER[:3], 150.0),
 )
+PENALISED = replace(AGREED, settings=replace(SETTINGS, l1=1.5, l2=3.0, gamma=0.5))
 UNIT = 2.0**24
 
 
@@ -154,7 +155,7 @@ def textbook(
         pending = [(1, np.ones(len(label), dtype=bool))]
         while pending:
             node, rows = pending.pop()
-            best, parts = (1e-6, 0, 0), None
+            best, parts = (max(settings.gamma, 1e-6), 0, 0), None
             for column in may_split if node < 2**settings.depth else ():
                 for cut, threshold in enumerate(cuts[column]):
                     left = rows & (features[:, column] < threshold)
@@ -163,11 +164,15 @@ def textbook(
                         continue
                     if min(h[side].sum() for side in sides) < settings.min_child_weight:
                         continue
-                    fits = [g[one].sum() ** 2 / (h[one].sum() + settings.l2) for one in (*sides, rows)]
+                    fits = [
+                        max(abs(g[one].sum()) - settings.l1, 0) ** 2 / (h[one].sum() + settings.l2)
+                        for one in (*sides, rows)
+                    ]
                     if fits[0] + fits[1] - fits[2] > best[0]:
                         best, parts = (fits[0] + fits[1] - fits[2], column, cut), sides
             if parts is None:
-                leaves[node] = -settings.rate * g[rows].sum() / (h[rows].sum() + settings.l2)
+                beyond = max(abs(g[rows].sum()) - settings.l1, 0) * np.sign(g[rows].sum())
+                leaves[node] = -settings.rate * beyond / (h[rows].sum() + settings.l2)
                 added[rows] = leaves[node]
                 continue
             splits[node] = (best[1], best[2], int(rows.sum()))
@@ -196,7 +201,7 @@ def assert_pooled(
 # the trees of pooled rows
 
 
-@pytest.mark.parametrize("agreed", [AGREED, SQUARED], ids=["logistic", "squared"])
+@pytest.mark.parametrize("agreed", [AGREED, SQUARED, PENALISED], ids=["logistic", "squared", "penalised"])
 @pytest.mark.parametrize("owners", [3, 5])
 def test_trees_are_those_of_pooled_rows(agreed: Boosting, owners: int) -> None:
     tables = owners_of(owners, agreed)
@@ -258,12 +263,14 @@ def test_a_tree_is_that_of_growth_at_one_node(agreed: Boosting) -> None:
     pooled = Binned(NAMES[:3], agreed.thresholds(found.cuts), codes)
     chosen = dict[int, Any]()
 
-    def sides(best: Mapping[int, Any]) -> dict[int, Any]:
-        chosen.update(best)
-        return {node: (Split(0, node, one.gain), codes[one.column] <= one.cut) for node, one in best.items()}
+    def sides(best: Mapping[tuple[int, int], Any]) -> dict[tuple[int, int], Any]:
+        chosen.update({node: one for (_, node), one in best.items()})
+        return {
+            place: (Split(0, place[1], one.gain), codes[one.column] <= one.cut) for place, one in best.items()
+        }
 
     growth = Growth(agreed.settings, pooled.counts, numbers, g, h)
-    tree, _ = growth.grow(lambda nodes: [own_sums(pooled, numbers, rows) for rows in nodes], sides)
+    ((tree, _),) = grow([growth], lambda nodes: [own_sums(pooled, numbers, rows) for _, rows in nodes], sides)
     assert found.trees[0].splits == chosen
     assert found.trees[0].leaves == pytest.approx(tree.leaves, abs=1e-6)
 
@@ -437,6 +444,10 @@ def test_tables_of_another_shape_are_refused() -> None:
     [
         ({"least": 0}, "least"),
         ({"percent": 0}, "percent"),
+        ({"settings": replace(SETTINGS, objective=Objective.SOFTMAX, classes=3)}, "settings"),
+        ({"settings": replace(SETTINGS, monotone=((1, 0, 0),))}, "settings"),
+        ({"settings": replace(SETTINGS, patience=2)}, "settings"),
+        ({"settings": replace(SETTINGS, top_rate=0.2, other_rate=0.1)}, "settings"),
         ({"percent": 101}, "percent"),
         ({"names": ("bad",), "lower": (0.0,), "upper": (1.0,)}, "columns"),
         ({"upper": (0.0, *UPPER[1:])}, "bounds of debt"),
