@@ -24,6 +24,7 @@ _PAGES = {
     "model/correlation": "models-preparation.md#correlation-and-inflation",
     "model/evaluate": "models.md#evaluation",
     "model/fedavg": "models-horizontal.md",
+    "model/fedboost": "models-horizontal.md#boosted-trees",
     "model/joint": "models-horizontal.md#parameters",
     "model/kmeans": "models-horizontal.md#clusters",
     "model/linear": "models-regression.md",

@@ -119,6 +119,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             tolerance=0.15,
         ),
         Example(
+            "federated-boosting",
+            horizontal.boosted,
+            ("model/fedboost", "report/result"),
+            tolerance=0.00001,
+        ),
+        Example(
             "federated-clusters",
             horizontal.clustered,
             ("model/kmeans", "report/result"),

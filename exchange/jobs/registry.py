@@ -19,6 +19,7 @@ from exchange.jobs import (
     encrypted_sums,
     fast_intersection,
     intersection,
+    joint_model,
     joint_statistics,
     kmeans,
     over_threshold,
@@ -36,7 +37,7 @@ from exchange.jobs.engines import Engine
 from exchange.jobs.evaluation import component as evaluation
 from exchange.jobs.evaluation import report as evaluation_report
 from exchange.jobs.fedavg import component as fedavg
-from exchange.jobs.fedavg import model as joint_model
+from exchange.jobs.fedboost import component as fedboost
 from exchange.jobs.preparation import component as preparation
 from exchange.jobs.psi import cardinality, unbalanced
 from exchange.jobs.regression import component as regression
@@ -140,6 +141,7 @@ def built_in() -> Registry:
         evaluation.COMPONENT,
         fast_intersection.COMPONENT,
         fedavg.COMPONENT,
+        fedboost.COMPONENT,
         intersection.COMPONENT,
         joint_statistics.COMPONENT,
         kmeans.COMPONENT,

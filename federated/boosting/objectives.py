@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from federated.boosting.settings import Objective, Settings
 from mpc.errors import InvalidInput, ValueOutOfRange
 
-__all__ = ["auc", "base_margins", "check_label", "confusion", "gradients", "loss", "scores"]
+__all__ = ["auc", "base_margins", "check_label", "confusion", "gradients", "loss", "margin_of", "scores"]
 
 Floats = NDArray[np.float64]
 
@@ -47,8 +47,12 @@ def base_margins(label: Floats, settings: Settings) -> tuple[float, ...]:
     if settings.objective is Objective.SOFTMAX:
         counts = np.bincount(label.astype(np.int64), minlength=settings.classes)
         return tuple(np.log(counts / len(label)).tolist())
-    mean = float(label.mean())
-    return (mean if settings.objective is Objective.SQUARED else float(np.log(mean / (1 - mean))),)
+    return (margin_of(float(label.mean()), settings.objective),)
+
+
+def margin_of(mean: float, objective: Objective) -> float:
+    """The margin by which all rows have this mean, of a label of 0 and 1 one between these."""
+    return mean if objective is Objective.SQUARED else float(np.log(mean / (1 - mean)))
 
 
 def scores(margins: Floats, objective: Objective) -> Floats:

@@ -21,6 +21,7 @@ __all__ = [
     "Split",
     "Tree",
     "best_split",
+    "running_sums",
     "weights_of",
 ]
 
@@ -102,6 +103,7 @@ def best_split(
     settings: Settings,
     directions: Sequence[int] = (),
     bounds: Bounds = FREE,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Best | None:
     """The split of largest gain; None where none is worth it.
 
@@ -112,15 +114,18 @@ def best_split(
         directions: of each column, 1 where weights may not fall with it, -1 where they may not rise, 0 where
             both may be; empty: 0 for all.
         bounds: of the weights below the node.
+        allowed: bool[cuts], which cuts may be taken besides; none: all.
 
     Source: Chen, Guestrin 2016, equation 7, without the half, as XGBoost has it; with XGBoost's bounds of
     weights. Cost: linear in the cuts.
     """
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     column = np.repeat(np.arange(len(counts)), counts)
-    g_left, h_left = (_within(one, starts, column) for one in (histogram.g, histogram.h))
+    g_left, h_left = (running_sums(one, counts) for one in (histogram.g, histogram.h))
     g_right, h_right = histogram.g_total - g_left, histogram.h_total - h_left
     may = np.minimum(h_left, h_right) >= max(settings.min_child_weight, 1e-12)
+    if allowed is not None:
+        may &= allowed
     if not np.any(may):
         return None
     sums: list[tuple[Floats | float, Floats | float]] = [
@@ -158,7 +163,8 @@ def _lowered(g: Floats | float, h: Floats | float, weight: Floats, settings: Set
     return np.asarray(-2 * g * weight - penalty, dtype=np.float64)
 
 
-def _within(sums: Floats, starts: NDArray[np.int64], column: NDArray[np.int64]) -> Floats:
-    """Cumulative sums that start anew with each column."""
+def running_sums(sums: Floats, counts: Sequence[int]) -> Floats:
+    """Cumulative sums over the bins, that start anew with each column of so many cuts: float64[cuts]."""
     running = np.concatenate([[0.0], np.cumsum(sums)])
-    return np.asarray(running[1:] - running[starts[column]], dtype=np.float64)
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.asarray(running[1:] - running[starts], dtype=np.float64)

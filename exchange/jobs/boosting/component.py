@@ -17,6 +17,7 @@ from connectors import columns as connected
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.boosting.fit import figures_of
 from exchange.jobs.boosting.part import Structure, TreesPart
+from exchange.jobs.boosting.settings import GROWING, MILLION, grown_by
 from exchange.jobs.component import (
     Component,
     Outcome,
@@ -36,7 +37,7 @@ from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
 from federated import boosting
 from federated.boosting import Ensemble, Objective, Settings, Sizes, costs
-from federated.boosting.settings import MAX_BINS, MAX_CLASSES, MAX_DEPTH, MAX_OWNERS, MAX_TREES
+from federated.boosting.settings import MAX_CLASSES, MAX_OWNERS, MAX_TREES
 from ledger import canonical
 from mpc.errors import InvalidInput
 from mpc.he import bfv
@@ -47,9 +48,6 @@ from policies.plans import Aggregate, Compare, Operator, Plan, Reveal, Select
 __all__ = ["COMPONENT", "settings_of"]
 
 _HOLDER: Final = "owner-1"
-_MILLION: Final = 10**6
-_MICRO: Final = ("rate", "l1", "l2", "gamma", "min_child_weight", "top_rate", "other_rate")
-"""Settings that a parameter states in millionths."""
 _BASE_BYTES: Final = 250 * 2**20
 _CIPHERTEXT_NS: Final = 3_000_000
 _PRODUCT_NS: Final = 6_500_000
@@ -59,16 +57,7 @@ _Floats = NDArray[np.float64]
 
 def settings_of(step: Step) -> Settings:
     """What the parameters of a step say; what they leave out has its default."""
-    given = step.params
-    chosen: dict[str, Any] = {
-        name: given[name] for name in ("trees", "classes", "depth", "bins", "patience") if name in given
-    }
-    for name in _MICRO:
-        if isinstance(value := given.get(f"{name}_micro"), int):
-            chosen[name] = value / _MILLION
-    if given.get("monotone"):
-        chosen["monotone"] = _directions(step)
-    return Settings(Objective(str(given.get("objective", Objective.LOGISTIC))), **chosen)
+    return grown_by(step, _directions(step) if step.params.get("monotone") else ())
 
 
 def _directions(step: Step) -> tuple[tuple[int, ...], ...]:
@@ -301,43 +290,19 @@ COMPONENT = Component(
         "trees": Param(
             "how many, or rounds of one tree for each class; 20", whole_number(1, MAX_TREES), optional=True
         ),
-        "depth": Param("most splits between a root and a leaf; 5", whole_number(1, MAX_DEPTH), optional=True),
-        "bins": Param("most bins of a column; 32", whole_number(2, MAX_BINS), optional=True),
-        "rate_micro": Param(
-            "by which leaf weights are shrunk, in millionths; 300000",
-            whole_number(1000, _MILLION),
-            optional=True,
-        ),
-        "l2_micro": Param(
-            "penalty of squared leaf weights (lambda), in millionths; 1000000",
-            whole_number(0, 1000 * _MILLION),
-            optional=True,
-        ),
-        "l1_micro": Param(
-            "penalty of the magnitudes of leaf weights (alpha), in millionths; 0",
-            whole_number(0, 1000 * _MILLION),
-            optional=True,
-        ),
         "top_rate_micro": Param(
             "part of the rows, those of the largest gradients, that every tree is grown on, in millionths; "
             "1000000: all, none is drawn",
-            whole_number(10_000, _MILLION),
+            whole_number(10_000, MILLION),
             optional=True,
         ),
         "other_rate_micro": Param(
             "part of the rows, drawn from the others for each tree, that count for all the others, in "
             "millionths; 0 where top_rate_micro is 1000000",
-            whole_number(0, _MILLION),
+            whole_number(0, MILLION),
             optional=True,
         ),
-        "gamma_micro": Param(
-            "least gain of a split, in millionths; 0", whole_number(0, 1000 * _MILLION), optional=True
-        ),
-        "min_child_weight_micro": Param(
-            "least sum of hessians on either side of a split, in millionths; 1000000",
-            whole_number(0, 1000 * _MILLION),
-            optional=True,
-        ),
+        **GROWING,
         "monotone": Param(
             "by owner and column, 1 where scores may not fall with it, -1 where they may not rise; not for "
             "softmax; none",
