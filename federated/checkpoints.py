@@ -8,7 +8,9 @@ is played again, the same is entered again, under fresh masks, shares and keys.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
+from dataclasses import astuple, is_dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from mpc.errors import InvalidInput
 
-__all__ = ["HELD", "Arrays", "Checkpoints", "decode", "encode"]
+__all__ = ["HELD", "Arrays", "Checkpoints", "as_text", "decode", "encode", "from_text", "rows_of"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -103,3 +105,21 @@ def decode(raw: bytes) -> Arrays:
     """The inverse of `encode`."""
     with np.load(io.BytesIO(raw), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def as_text(value: object) -> NDArray[np.uint8]:
+    """A JSON value as an array of bytes; numbers come back as they were."""
+    return np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
+
+
+def from_text(array: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - whatever was written
+    """The inverse of `as_text`."""
+    return json.loads(array.tobytes())
+
+
+def rows_of(table: Mapping[int, Any]) -> list[list[Any]]:
+    """One row for each entry: its number, then the value or the fields of it."""
+    return [
+        [number, *(astuple(value) if is_dataclass(value) and not isinstance(value, type) else (value,))]
+        for number, value in table.items()
+    ]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federated.boosting.fixed_point import Quantised
 from federated.boosting.trees import OwnSplit, Split, Tree
-from federated.checkpoints import Arrays
+from federated.checkpoints import Arrays, as_text, from_text, rows_of
 from mpc.secrecy import Unprintable
 
 __all__ = ["Grown", "own_splits", "splits_as_arrays"]
@@ -50,14 +49,14 @@ class Grown(Unprintable):
     def as_arrays(self, weights: Floats, numbers: Sequence[Quantised]) -> Arrays:
         """With what was drawn for the next round: float64[rows] and the numbers of each tree."""
         structure = {
-            "trees": [[_rows(tree.splits), _rows(tree.leaves)] for tree in self.trees],
+            "trees": [[rows_of(tree.splits), rows_of(tree.leaves)] for tree in self.trees],
             "own": [astuple(split) for split in self.own],
             **{name: getattr(self, name) for name in _PLAIN},
         }
         return {
             "margins": self.margins,
             "kept_margins": self.kept_margins,
-            "structure": np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8),
+            "structure": as_text(structure),
             "weights": weights,
             "g": np.stack([one.g for one in numbers]),
             "h": np.stack([one.h for one in numbers]),
@@ -67,7 +66,7 @@ class Grown(Unprintable):
     @classmethod
     def of(cls, kept: Arrays) -> Grown:
         """The inverse of `as_arrays`, without what was drawn."""
-        structure = json.loads(kept["structure"].tobytes())
+        structure = from_text(kept["structure"])
         return cls(
             kept["margins"],
             kept["kept_margins"],
@@ -102,10 +101,3 @@ def own_splits(kept: Arrays | None) -> tuple[list[OwnSplit], list[int]]:
         return [], []
     splits = zip(kept["columns"].tolist(), kept["thresholds"].tolist(), strict=True)
     return [OwnSplit(*one) for one in splits], kept["records"].tolist()
-
-
-def _rows(nodes: Mapping[int, Split] | Mapping[int, float]) -> list[list[Any]]:
-    """One row for each node, its number first."""
-    return [
-        [node, *(astuple(value) if isinstance(value, Split) else (value,))] for node, value in nodes.items()
-    ]

@@ -4,6 +4,10 @@ In the first round owners enter how many rows they have in each cell of each col
 makes bins. Then each level of each tree is a round: owners enter the sums of gradients, hessians and rows in
 each bin of each node of the level; the aggregator chooses splits and tells them. A last round adds up the
 loss. No sum is derived from those of the level before, so that an owner may leave in between.
+
+A run that a lost party cut off goes on in a new session at the last tree that all parties had reached. What
+an owner enters follows from the trees so far and its rows, so levels that are played again give the same
+sums.
 """
 
 from __future__ import annotations
@@ -15,9 +19,11 @@ from typing import Final
 import numpy as np
 
 from federated.boosting import objectives
+from federated.checkpoints import Checkpoints
 from federated.horizontal.encoding import LIMBS, Words, from_limbs, to_limbs
 from federated.horizontal.models import Floats
-from federated.horizontal.rounds import Terms, aggregator_rounds, owner_rounds
+from federated.horizontal.resumption import Grown
+from federated.horizontal.rounds import Terms, aggregator_rounds, check_repeated, owner_rounds
 from federated.horizontal.settings import WEIGHT
 from federated.horizontal.standardise import Table
 from federated.horizontal.trees import (
@@ -121,6 +127,8 @@ def boost(
     table: Table,
     rng: Randomness,
     progress: Progress = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
+    on_loss: Callable[[float], None] = lambda loss: None,
 ) -> Boosted:
     """Play an owner.
 
@@ -133,6 +141,8 @@ def boost(
         table: own rows.
         rng: own randomness.
         progress: told after each tree.
+        checkpoints: where each tree is kept before anything is entered for it, and the tree to begin at.
+        on_loss: told the mean loss before each tree.
 
     Raises:
         ValueOutOfRange: own values that are missing or not finite, or labels that are not 0 and 1.
@@ -145,19 +155,31 @@ def boost(
     """
     cells, label = agreed.prepared(table)
     rows, settings = len(label), agreed.settings
-    with owner_rounds(channel, others, terms, number, rng) as run:
-        run.receive(0)
-        total = float(label.sum())
-        run.enter(np.concatenate([_head(rows, total), cell_counts(cells).ravel().view(np.uint64)]))
-        told = run.receive(lengths(agreed)[0])
-        count = terms.checked_rows(float(told[0]), agreed.least_rows)
-        base, cuts = _base(agreed, count, float(told[1])), _checked_cuts(agreed, told[2:])
-        codes, margins = bins_of(cells, cuts), np.full(rows, base)
-        trees, losses, asked = list[JointTree](), list[float](), list[tuple[int, int]]()
-        for done in range(1, settings.trees + 1):
+    held = Checkpoints() if checkpoints is None else checkpoints
+    begun = held.begun
+    with owner_rounds(channel, others, terms, number, rng, held.close) as run:
+        if begun is None:
+            run.receive(0)
+            total = float(label.sum())
+            run.enter(np.concatenate([_head(rows, total), cell_counts(cells).ravel().view(np.uint64)]))
+            told = run.receive(lengths(agreed)[0])
+            count = terms.checked_rows(float(told[0]), agreed.least_rows)
+            grown = Grown(_base(agreed, count, float(told[1])), _checked_cuts(agreed, told[2:]))
+            margins = np.full(rows, grown.base)
+        else:
+            told, grown, margins = run.receive(len(begun["state"])), Grown.of(begun), begun["margins"]
+        cuts, trees, losses, asked = grown.cuts, grown.trees, grown.losses, grown.asked
+        codes = bins_of(cells, cuts)
+
+        def keep(tree: int) -> None:
+            check_repeated(held, tree, told)
+            held.keep(tree, {**grown.as_arrays(told), "margins": margins})
+
+        for done in range(held.begins_at or 1, settings.trees + 1):
+            keep(done)
             numbers = derivatives(agreed, margins, label)
             loss = objectives.loss(margins, label, settings.objective) * rows
-            growing = Growing(agreed, drawn_cuts(agreed, cuts, terms.session, done))
+            growing = Growing(agreed, drawn_cuts(agreed, cuts, terms.drawn_from, done))
             while growing.nodes:
                 place = place_of(growing.tree(), codes)
                 sums = sums_of(codes, growing.cuts, growing.nodes, place, numbers)
@@ -167,14 +189,16 @@ def boost(
                 count = terms.checked_rows(float(told[0]), agreed.least_rows)
                 growing.take(told[2:].reshape(-1, FIGURES), count)
             losses.append(float(told[1]))
+            on_loss(losses[-1])
             trees.append(growing.tree())
             margins = margins + _added(trees[-1], codes)
             progress(done, settings.trees)
+        keep(settings.trees + 1)
         run.enter(_head(rows, objectives.loss(margins, label, settings.objective) * rows))
         told = run.finish(2)
         count = terms.checked_rows(float(told[0]), agreed.least_rows)
         losses.append(float(told[1]))
-        return Boosted(base, cuts, tuple(trees), count, tuple(losses), tuple(asked), run.present)
+        return Boosted(grown.base, cuts, tuple(trees), count, tuple(losses), tuple(asked), run.present)
 
 
 def aggregate_trees(
@@ -182,6 +206,8 @@ def aggregate_trees(
     terms: Terms,
     agreed: Boosting,
     progress: Progress = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
+    on_loss: Callable[[float], None] = lambda loss: None,
 ) -> Boosted:
     """Play the aggregator.
 
@@ -190,6 +216,8 @@ def aggregate_trees(
         terms: of the run, as at all parties.
         agreed: as at all parties.
         progress: told after each tree.
+        checkpoints: where each tree is kept before anything is entered for it, and the tree to begin at.
+        on_loss: told the mean loss before each tree.
 
     Raises:
         InvalidInput: too few rows, or a label of one class, of all owners together; no column splits them.
@@ -202,17 +230,23 @@ def aggregate_trees(
     `federated.horizontal.costs`. Source: see the module.
     """
     settings = agreed.settings
+    held = Checkpoints() if checkpoints is None else checkpoints
+    begun = held.begun
     with aggregator_rounds(channels, terms) as run:
-        entered = run.run(np.zeros(0), lengths(agreed)[1]).total
-        count, mean, rest = _read(entered, terms, agreed)
-        counts = rest.reshape(-1, CELLS)
-        if (counts < 0).any() or (counts > count).any() or (counts.sum(axis=1) != count).any():
-            raise MalformedMessage("cells: expected as many rows in each column as there are")
-        base, cuts = _base(agreed, count, mean), cuts_from(agreed, counts)
-        state = np.concatenate([[count, mean], _padded(agreed, cuts)])
-        trees, losses, asked = list[JointTree](), list[float](), list[tuple[int, int]]()
-        for done in range(1, settings.trees + 1):
-            drawn = drawn_cuts(agreed, cuts, terms.session, done)
+        if begun is None:
+            entered = run.run(np.zeros(0), lengths(agreed)[1]).total
+            count, mean, rest = _read(entered, terms, agreed)
+            counts = rest.reshape(-1, CELLS)
+            if (counts < 0).any() or (counts > count).any() or (counts.sum(axis=1) != count).any():
+                raise MalformedMessage("cells: expected as many rows in each column as there are")
+            grown = Grown(_base(agreed, count, mean), cuts_from(agreed, counts))
+            state = np.concatenate([[count, mean], _padded(agreed, grown.cuts)])
+        else:
+            grown, state = Grown.of(begun), begun["state"]
+        cuts, trees, losses, asked = grown.cuts, grown.trees, grown.losses, grown.asked
+        for done in range(held.begins_at or 1, settings.trees + 1):
+            held.keep(done, grown.as_arrays(state))
+            drawn = drawn_cuts(agreed, cuts, terms.drawn_from, done)
             growing, is_root = Growing(agreed, drawn), True
             while growing.nodes:
                 asked.append((len(growing.nodes), sum(len(one) + 1 for one in drawn)))
@@ -224,6 +258,7 @@ def aggregate_trees(
                 growing.take(told, count)
                 state = np.concatenate([[count, loss], told.ravel()])
             losses.append(loss)
+            on_loss(loss)
             trees.append(growing.tree())
             is_hopeless = agreed.percent == 100 or done == settings.trees
             if is_hopeless and not any(tree.splits for tree in trees):
@@ -232,11 +267,12 @@ def aggregate_trees(
                     "side, got none"
                 )
             progress(done, settings.trees)
+        held.keep(settings.trees + 1, grown.as_arrays(state))
         last = run.run(state, _HEAD)
         count, loss, _ = _read(last.total, terms, agreed)
         losses.append(loss)
         run.finish(np.array([count, loss]))
-        return Boosted(base, cuts, tuple(trees), count, tuple(losses), tuple(asked), last.owners)
+        return Boosted(grown.base, cuts, tuple(trees), count, tuple(losses), tuple(asked), last.owners)
 
 
 def lengths(agreed: Boosting, nodes: int | None = None, bins: int = 0) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from typing import Final
 
 import numpy as np
 
+from federated.checkpoints import Checkpoints
 from federated.horizontal.encoding import Words
 from federated.horizontal.models import Floats
 from federated.horizontal.settings import MAX_ROWS
@@ -45,7 +46,15 @@ from mpc.randomness import Randomness
 from mpc.spec import ProtocolSpec
 from mpc.transcript import ConfirmedChannel, protocol_run
 
-__all__ = ["AggregatorRounds", "Entered", "OwnerRounds", "Terms", "aggregator_rounds", "owner_rounds"]
+__all__ = [
+    "AggregatorRounds",
+    "Entered",
+    "OwnerRounds",
+    "Terms",
+    "aggregator_rounds",
+    "check_repeated",
+    "owner_rounds",
+]
 
 DIGEST_BYTES: Final = 32
 _PATIENCE_SHARE: Final = 0.5
@@ -71,6 +80,11 @@ class Terms:
     session: bytes
     patience_s: float
     seed: bytes = b""
+
+    @property
+    def drawn_from(self) -> bytes:
+        """What public draws are made from."""
+        return self.seed or self.session
 
     def __post_init__(self) -> None:
         least = max(self.owners // 2 + 1, secagg.MIN_OWNERS)
@@ -302,6 +316,17 @@ def aggregator_rounds(channels: Mapping[int, Channel], terms: Terms) -> Iterator
     except MpcError as error:
         run.abort(error.code)
         raise
+
+
+def check_repeated(held: Checkpoints, number: int, state: Floats) -> None:
+    """Check that a round begins with the numbers that an earlier attempt at it began with, if there was one.
+
+    Raises:
+        ModelsDisagree: it begins with others.
+    """
+    before = held.get(number)
+    if before is not None and not np.array_equal(before["state"], state):
+        raise ModelsDisagree(f"round {number}: the aggregator told an earlier attempt other numbers")
 
 
 def told_bytes(owners: int, length: int) -> int:

@@ -28,12 +28,13 @@ from federated.horizontal.rounds import (
     OwnerRounds,
     Terms,
     aggregator_rounds,
+    check_repeated,
     owner_rounds,
 )
 from federated.horizontal.settings import MAX_COLUMNS, Settings
 from federated.horizontal.standardise import Scales, Table, scales_of, squares, sums
 from mpc.channel import Channel
-from mpc.errors import InvalidInput, MalformedMessage, ModelsDisagree
+from mpc.errors import InvalidInput, MalformedMessage
 from mpc.randomness import Randomness
 
 __all__ = ["Columns", "Trained", "aggregate", "train"]
@@ -164,6 +165,7 @@ def train(
 
         def enter(number: int, update: Callable[[], Words]) -> None:
             """Enter the words kept of this round, or new ones that are kept first."""
+            check_repeated(held, number, state)
             before = held.get(number)
             if before is None:
                 own_words = _own(settings, model, features, label)
@@ -177,10 +179,6 @@ def train(
                     **({} if watch is None else watch.state),
                 }
                 held.keep(number, before)
-            elif not np.array_equal(before["state"], state):
-                raise ModelsDisagree(
-                    f"round {number}: expected the numbers of an earlier attempt, got others"
-                )
             run.enter(before["words"])
 
         def trained() -> Words:
@@ -304,7 +302,7 @@ def _all_scales(
 
 def _first_model(settings: Settings, columns: int, terms: Terms) -> Floats:
     """The model before the first round, the same in all attempts."""
-    return initial(settings, columns - 1, terms.seed or terms.session)
+    return initial(settings, columns - 1, terms.drawn_from)
 
 
 def _show(losses_told: Floats, on_loss: OnLoss) -> None:

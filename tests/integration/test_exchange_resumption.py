@@ -78,9 +78,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInPr
 
 def asked_of() -> dict[str, Any]:
     return {
-        "operations": ["model/fedavg"],
+        "operations": ["model/fedavg", "model/fedboost"],
         "columns": list(COLUMNS),
-        "uses": 9,
+        "uses": 20,
         "expires": "2099-01-01T00:00:00Z",
         "min_cohort": 20,
         "output_types": ["aggregate"],
@@ -97,17 +97,22 @@ def agreements(running: ConsortiumInProcess) -> dict[str, str]:
     return found
 
 
-def submit(running: ConsortiumInProcess, agreements: dict[str, str], **params: Any) -> str:
+def submit(
+    running: ConsortiumInProcess,
+    agreements: dict[str, str],
+    component: str = "model/fedavg",
+    params: dict[str, Any] = CHOSEN,
+) -> str:
     did = running.did("analyst")
     roles = {f"owner-{number}": owner for number, owner in enumerate(OWNERS, start=1)}
     empty: dict[str, Any] = {"inputs": {}, "after": [], "params": {}, "recipients": [], "version": 1}
     columns = [{"name": name, "decimals": 0} for name in COLUMNS]
     training = empty | {
         "id": "train",
-        "component": "model/fedavg",
+        "component": component,
         "parties": {role: running.did(owner) for role, owner in roles.items()} | {"aggregator": did},
         "inputs": {role: {"asset": f"{owner}/loans", "columns": columns} for role, owner in roles.items()},
-        "params": CHOSEN | params,
+        "params": params,
         "recipients": [did],
     }
     reading = empty | {
@@ -158,13 +163,13 @@ class Watching:
         return self._train(*given)
 
 
-def await_cut(running: ConsortiumInProcess, watching: Watching, job: str) -> None:
-    """Wait until every party has kept the third round, whose sum is the fifth."""
+def await_cut(running: ConsortiumInProcess, watching: Watching, job: str, number: int = 3) -> None:
+    """Wait until every party has kept the round or tree whose sum is the fifth."""
     assert watching.reached.wait(BOUND_S)
     for name in running.names:
         store = open_node_store(f"sqlite:///{running.root / name}/node.sqlite")
         try:
-            while 3 not in store.jobs.states(job, "train"):
+            while number not in store.jobs.states(job, "train"):
                 threading.Event().wait(0.05)
         finally:
             store.close()
@@ -234,6 +239,34 @@ def test_training_goes_on_after_a_stop_at_the_round_that_was_cut_off(
     assert_gone_on(running, job, undisturbed, watching, attempt)
     # What owners enter again is what they kept.
     assert watching.trainings == ROUNDS * len(OWNERS)
+
+
+def test_trees_over_rows_go_on_after_a_stop_at_the_tree_that_was_cut_off(
+    running: ConsortiumInProcess, agreements: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = {name: CHOSEN[name] for name in ("label", "model", "min_cohort", "threshold", "patience_s")} | {
+        "trees": 4,
+        "depth": 1,
+        "bins": 4,
+        "bounds": {"debt": {"lower": "-10000", "upper": "20000"}},
+    }
+    analyst, answers, watches = running.client("analyst"), [], []
+    for name in (None, "south"):
+        with monkeypatch.context() as patched:
+            watching = Watching(patched)
+            job = submit(running, agreements, "model/fedboost", growing)
+            # One sum stands before the trees, and each has one.
+            await_cut(running, watching, job, 4)
+            if name is not None:
+                stop(running, name)
+            watching.go_on.set()
+            if name is not None:
+                start(running, name)
+            analyst.wait_job(job, timeout_s=BOUND_S)
+        answers.append(analyst.result(job)[0])
+        watches.append(watching.sums)
+    assert answers[1] == answers[0]
+    assert watches == [6, 7]
 
 
 @pytest.mark.slow

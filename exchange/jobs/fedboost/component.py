@@ -92,13 +92,24 @@ def _run(context: StepContext) -> Outcome:
     step, terms, others = context.step, terms_of(context, SPEC), others_of(context)
     agreed, roles, rows = agreed_by(step), owners_of(step), 0
     if context.role == AGGREGATOR:
-        boosted = horizontal.aggregate_trees(others, terms, agreed, context.progress)
+        boosted = horizontal.aggregate_trees(
+            others, terms, agreed, context.progress, context.checkpoints, context.on_loss
+        )
     else:
         check_shown(context, agreed.least, "trees")
         own, number = own_rows(context, agreed.names), roles.index(context.role) + 1
         rows, table = len(own), Table(agreed.names[:-1], own[:, :-1], agreed.names[-1], own[:, -1])
         boosted = horizontal.boost(
-            context.channel(AGGREGATOR), others, terms, number, agreed, table, context.rng, context.progress
+            context.channel(AGGREGATOR),
+            others,
+            terms,
+            number,
+            agreed,
+            table,
+            context.rng,
+            context.progress,
+            context.checkpoints,
+            context.on_loss,
         )
     trees = JointTrees.of(agreed, boosted, roles)
     shown = (trees if _is_shown(step) else trees.without_trees()).encode()
@@ -244,6 +255,7 @@ COMPONENT = Component(
     repeated={"owner": (MIN_OWNERS, MAX_OWNERS)},
     helpers=frozenset({AGGREGATOR}),
     tells_parties=True,
+    resumes=True,
     absences=ABSENCES,
     open_result=_open,
 )

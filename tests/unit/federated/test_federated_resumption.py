@@ -15,6 +15,7 @@ from federated.boosting.fixed_point import quantise
 from federated.checkpoints import HELD, Checkpoints, decode, encode
 from federated.horizontal import (
     SPEC,
+    Boosting,
     Columns,
     Family,
     Guard,
@@ -23,10 +24,13 @@ from federated.horizontal import (
     Terms,
     Trained,
     aggregate,
+    aggregate_trees,
+    boost,
     local,
     rounds,
     train,
 )
+from federated.horizontal.boosting import SPEC as TREES_SPEC
 from mpc import replicated
 from mpc.aggregation import secagg
 from mpc.errors import ChannelBroken, InvalidInput, ModelsDisagree, MpcError
@@ -243,6 +247,62 @@ def test_trees_go_on_at_the_one_that_was_cut_off(
     for part, other in zip(parts[1:], whole[1:], strict=True):
         assert isinstance(part, OwnPart)
         assert (part.own, part.rounds) == (other.own, other.rounds)
+
+
+BOOSTING = Boosting(
+    boosting.Settings(trees=3, depth=2, bins=8),
+    (*NAMES, "late"),
+    (-4.0, -4.0, 0.0),
+    (4.0, 4.0, 1.0),
+    least=5,
+    percent=50,
+)
+
+
+def boosted(
+    attempt: int, held: list[Checkpoints], cut: dict[int, Cut] | None = None, threshold: int = OWNERS
+) -> list[Any]:
+    """One attempt at boosted trees over the owners' rows."""
+    terms = Terms(TREES_SPEC, OWNERS, threshold, b"attempt %d" % attempt, 5.0, seed=b"of the run")
+
+    def party(mesh: Mesh) -> Any:
+        rank, progress = mesh.rank, (cut or {}).get(mesh.rank, nothing)
+        if rank == 0:
+            return aggregate_trees(mesh.channels, terms, BOOSTING, progress, held[0])
+        others = {other: channel for other, channel in mesh.channels.items() if other}
+        rng, table = DeterministicRandomness(bytes([rank, attempt]) * 16), TABLES[rank - 1]
+        channel, own = mesh.channels[0], held[rank]
+        return boost(channel, others, terms, rank, BOOSTING, table, rng, progress, own)
+
+    return mesh_outcomes([party] * (OWNERS + 1), mesh_of(OWNERS + 1, terms.session))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("lost", [0, 2])
+def test_trees_over_rows_go_on_at_the_one_that_was_cut_off(
+    monkeypatch: pytest.MonkeyPatch, lost: int, number: int
+) -> None:
+    sums, held = Sums(monkeypatch), fresh()
+    assert all(isinstance(end, MpcError) for end in boosted(1, held, {lost: cut_after(number)}))
+    before, later = list(sums.totals), again(held)
+    assert later[0].begins_at >= number
+    sums.totals.clear()
+    parts = boosted(2, later)
+    replayed = list(sums.totals)
+    sums.totals.clear()
+    whole = boosted(3, fresh())
+    for name in ("base", "trees", "rows", "losses", "asked", "owners"):
+        assert {repr(getattr(part, name)) for part in parts} == {repr(getattr(whole[0], name))}
+    first = len(sums.totals) - len(replayed)
+    assert 0 < first <= len(before)
+    for total, other in zip(replayed, sums.totals[first:], strict=True):
+        np.testing.assert_array_equal(total, other)
+
+
+def test_trees_over_rows_that_an_owner_missed_are_not_gone_on_with() -> None:
+    held = fresh()
+    boosted(1, held, {4: cut_after(1)}, threshold=3)
+    assert [one.is_closed for one in held[1:]] == [True, True, True, False]
 
 
 # regressions on shares
