@@ -31,6 +31,7 @@ from exchange.jobs import (
 )
 from exchange.jobs.boosting import component as boosting
 from exchange.jobs.boosting import part as trees_part
+from exchange.jobs.boosting import shared as shared_boosting
 from exchange.jobs.component import Component
 from exchange.jobs.engines import Engine
 from exchange.jobs.evaluation import component as evaluation
@@ -146,6 +147,7 @@ def built_in() -> Registry:
         regression.LOGISTIC,
         regression.POISSON,
         scoring.COMPONENT,
+        shared_boosting.COMPONENT,
         stability.COMPONENT,
         statistics.COMPONENT,
         card.COMPONENT,

@@ -75,6 +75,7 @@ def context_of(step: Step, role: str, ranks: tuple[str, ...], **more: Any) -> St
         "session": b"s",
         "read": lambda name: iter(()),
         "channel": lambda other: pytest.fail(other),
+        "before": {},
         "earlier": {},
         "progress": lambda done, total: None,
         **more,
@@ -84,7 +85,6 @@ def context_of(step: Step, role: str, ranks: tuple[str, ...], **more: Any) -> St
         role=role,
         ranks=ranks,
         minimum_cohort=2,
-        before={},
         released={},
         rng=SystemRandomness(),
         hand_over=nothing_lent(),
@@ -130,9 +130,10 @@ def opened(step: Step, outcomes: Sequence[Any]) -> Any:
     return COMPONENT.open_result(step, releases)
 
 
-def read_part(local: bytes) -> tuple[Any, Mapping[str, bytes]]:
+def read_part(local: bytes, trained: Step) -> tuple[Any, Mapping[str, bytes]]:
     reader = Step("read", "model/trees", 1, {"reader": "did:key:zMe"}, {}, ("train",), {}, ())
-    outcome = part.COMPONENT.run(context_of(reader, "reader", ("reader",), earlier={"train": local}))
+    context = context_of(reader, "reader", ("reader",), before={"train": trained}, earlier={"train": local})
+    outcome = part.COMPONENT.run(context)
     assert outcome.release is None
     return canonical.decode(outcome.files["result.json"]), outcome.files
 
@@ -148,9 +149,9 @@ def test_each_owner_keeps_its_part_and_recipients_learn_how_the_loss_fell() -> N
     assert losses == sorted(losses, reverse=True)
     assert (first.cohort, second.cohort) == (ROWS, ROWS)
 
-    holder, files = read_part(first.local)
+    holder, files = read_part(first.local, step)
     assert holder["columns"][:4] == ["tree", "node", "owner", "record"]
-    other, no_scores = read_part(second.local)
+    other, no_scores = read_part(second.local, step)
     assert other["columns"] == ["record", "column", "threshold"]
     assert {row[1] for row in other["rows"]} == {"age", "debt"}
     assert sum(other["facts"]["splits_by_column"].values()) == len(other["rows"])
@@ -169,7 +170,7 @@ def test_losses_stay_at_the_label_holder_unless_asked_for() -> None:
     outcomes = run_mesh(play(step))
     assert outcomes[0][0].release == outcomes[1][0].release
     assert opened(step, outcomes).facts == {"rows": ROWS, "trees": 2}
-    assert len(read_part(outcomes[0][0].local)[0]["facts"]["losses"]) == 2
+    assert len(read_part(outcomes[0][0].local, step)[0]["facts"]["losses"]) == 2
 
 
 def test_a_part_of_another_form_is_refused() -> None:
