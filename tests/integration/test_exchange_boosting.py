@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from exchange.errors import JobRefused
 from exchange.testing import ConsortiumInProcess
 from federated import boosting
 from federated.boosting import Settings
@@ -216,3 +217,20 @@ def test_trees_on_shares_are_those_of_the_matched_rows_and_the_analyst_alone_rea
     shown = running.client("regulator").entries(job=answer["job"], type_="receipt.step")
     receipts = {(entry["name"], entry["body"]["step"]) for entry in shown}
     assert {(name, "train") for name in ("lender", "bureau", "regulator")} <= receipts
+
+
+def test_thresholds_are_told_of_open_columns_alone_and_an_owner_reads_its_own_cuts(
+    running: ConsortiumInProcess,
+) -> None:
+    small = {"trees": 1, "depth": 1}
+    with pytest.raises(JobRefused, match="the job needs AS_JOIN_PAYLOAD"):
+        train(
+            running,
+            "analyst",
+            {**small, "thresholds": "recipients"},
+            "report/result",
+            "model/boosting-shared",
+        )
+    answer = train(running, "lender", small, "model/trees", "model/boosting-shared")
+    cuts = boosting.bin_columns([DEBT[BOTH]], ["debt"], 8).cuts[0]
+    assert answer["rows"] == [["debt", number, repr(float(cut))] for number, cut in enumerate(cuts, start=1)]

@@ -50,10 +50,10 @@ _MILLION: Final = 10**6
 _MICRO: Final = ("rate", "l2", "gamma")
 """Settings that a parameter states in millionths."""
 _BASE_BYTES: Final = 200 * 2**20
-_ROW_NS: Final = 3_000
-_CELL_NS: Final = 6
-_CUT_NS: Final = 30_000
-"""A row of a tree, a row and cut of a node, and a cut of a node."""
+_ROW_NS: Final = 10_000
+_CELL_NS: Final = 12
+_CUT_NS: Final = 25_000
+"""Work of a party on a row of a tree, on a row and cut of a node, and on a cut of a node."""
 _Floats = NDArray[np.float64]
 
 
