@@ -20,12 +20,14 @@ def training(layout: Layout, settings: Settings) -> Cost:
             inside = costs.shared(owner, _inputs(layout, settings, count))
             cost += Cost(inside.rounds, inside.sent)
     rows = layout.rows
-    tree = costs.sign(2 * rows) + costs.to_arithmetic(2 * rows) + costs.product(2 * rows)
-    tree += costs.sigmoid(rows) + costs.product(rows) + costs.quotient(rows)
+    centred = costs.sign(2 * rows) + costs.to_arithmetic(2 * rows) + costs.product(2 * rows)
+    centred += costs.sigmoid(rows)
+    tree = costs.product(rows) + costs.quotient(rows)
     for level in range(settings.depth):
         tree += _level(layout, settings, 1 << level)
     tree += _divided(settings.leaves) + costs.quotient(settings.leaves) + costs.product(rows)
-    return cost + tree * settings.trees
+    error = costs.quotient(rows) + costs.product(1)
+    return cost + centred + (tree + centred + error) * settings.trees
 
 
 def sent(layout: Layout, settings: Settings, cost: Cost, rank: int) -> int:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.shared_boosting.settings import MARGIN_FRACTION, Settings
+from federated.vertical.prediction import LOSS_FRACTION
+from federated.vertical.settings import Layout
 from mpc.errors import InvalidInput
 from mpc.secrecy import Unprintable
 
@@ -29,6 +31,7 @@ class Forest(Unprintable):
         thresholds: float64[trees, inner nodes], values up to and including it go left; 0 where all rows do,
             or where thresholds are not told.
         weights: float64[trees, leaves].
+        errors: float64[trees], the mean squared error of the rows trained on, after each tree.
     """
 
     base: float
@@ -36,15 +39,16 @@ class Forest(Unprintable):
     cuts: Integers
     thresholds: Floats
     weights: Floats
+    errors: Floats
 
     @classmethod
-    def of(cls, numbers: Integers, columns: int, settings: Settings) -> Forest:
+    def of(cls, numbers: Integers, layout: Layout, settings: Settings) -> Forest:
         """Read what was opened.
 
         Args:
             numbers: int64[numbers]: the base; then for each tree and level the candidates, the upper and
-                the lower halves of their thresholds; and for each tree the weights.
-            columns: of all owners together.
+                the lower halves of their thresholds; and for each tree the weights and the sum of squares.
+            layout: of the run.
             settings: of the run.
 
         Raises:
@@ -60,7 +64,7 @@ class Forest(Unprintable):
         parts = [level.reshape(trees, 3, -1) for level in levels]
         candidates, upper, lower = np.concatenate(parts, axis=2).transpose(1, 0, 2)
         halves = np.stack([candidates, upper, lower])
-        limits = np.array([1 + columns * settings.cuts, 2**32, 2**32])[:, None, None]
+        limits = np.array([1 + sum(layout.columns) * settings.cuts, 2**32, 2**32])[:, None, None]
         if np.any((halves < 0) | (halves >= limits)):
             raise InvalidInput("trees: expected numbers of cuts and thresholds, got others")
         return cls(
@@ -68,7 +72,8 @@ class Forest(Unprintable):
             columns=(candidates - 1) // settings.cuts,
             cuts=np.where(candidates > 0, (candidates - 1) % settings.cuts, -1),
             thresholds=((upper << 32) | lower).view(np.float64),
-            weights=lines[:, 3 * settings.inner :] * 2.0**-MARGIN_FRACTION,
+            weights=lines[:, 3 * settings.inner : -1] * 2.0**-MARGIN_FRACTION,
+            errors=lines[:, -1] * 4.0**-LOSS_FRACTION / layout.rows,
         )
 
     def margins(self, codes: NDArray[np.integer[Any]]) -> Floats:

@@ -58,7 +58,7 @@ SPEC: Final = ProtocolSpec(
     corruptions="one of the three computing parties, and any that do not compute",
     leaks={"owner": (_PUBLIC,), "helper": (_PUBLIC,)},
     cost="for n rows, a tree of depth d takes 32 (2^d - 1) n bytes of every computing party for its nodes, "
-    "110 n for gradients, hessians and margins, and 570 n more of party 0; a level with m nodes and c cuts "
+    "117 n for gradients, hessians and margins, and 576 n more of party 0; a level with m nodes and c cuts "
     "of all columns takes some 85 + 12 log2(c) rounds and 1,140 m c bytes, 2,130 m c of party 0; inputs take "
     "8 c n bytes, 16 c n from an owner that does not compute; to the byte by federated.shared_boosting.costs",
     source="trees: Chen, Guestrin 2016 (XGBoost); growth on shares: Fang et al. 2021 (SS-XGB), Abspoel, "
@@ -126,7 +126,7 @@ class Settings:
     @property
     def told(self) -> int:
         """Numbers that whoever learns the trees receives; see `Forest.of`."""
-        return 1 + self.trees * (3 * self.inner + self.leaves)
+        return 1 + self.trees * (3 * self.inner + self.leaves + 1)
 
 
 def check_sizes(layout: Layout, settings: Settings) -> None:

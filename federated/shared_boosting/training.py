@@ -26,6 +26,7 @@ from federated.shared_boosting.settings import (
     Settings,
     check_sizes,
 )
+from federated.vertical.prediction import squares
 from federated.vertical.settings import Layout
 from mpc.errors import InvalidInput
 from mpc.replicated import Runtime, Shared, logistic
@@ -84,8 +85,9 @@ def train(
     target, base = _label(rt, layout, label)
     margins = Shared(np.repeat(base.shares, layout.rows, axis=-1))
     told = [base]
+    centred = _centred(rt, margins)
     for number in range(settings.trees):
-        nodes = _root(rt, margins, target)
+        nodes = _root(rt, centred, target)
         for _ in range(settings.depth):
             place = _best(rt, layout, settings, nodes[1:], cuts[:, : layout.rows])
             chosen = rt.dot(place, Shared(cuts.shares.transpose(0, 2, 1)))
@@ -95,7 +97,8 @@ def train(
         rows = Shared(nodes.shares[:, 0].transpose(0, 2, 1))
         added = rt.dot(rows, weights.reshape(1, settings.leaves))
         margins = rt.add(margins, added.reshape(layout.rows))
-        told.append(weights)
+        centred = _centred(rt, margins)
+        told += [weights, squares(rt, _gradients(rt, centred, target))]
         progress(number + 1, settings.trees)
     return concatenate(told)
 
@@ -144,26 +147,33 @@ def _label(rt: Runtime, layout: Layout, label: Floats | None) -> tuple[Shared, S
     return both[: layout.rows], both[layout.rows :]
 
 
-def _root(rt: Runtime, margins: Shared, target: Shared) -> Shared:
+def _gradients(rt: Runtime, centred: Shared, target: Shared) -> Shared:
+    """What the trees so far say of each row less its label, with `SUM_FRACTION` fractional bits. Local."""
+    return rt.add_public(rt.sub(centred, target), _ONE // 2)
+
+
+def _root(rt: Runtime, centred: Shared, target: Shared) -> Shared:
     """Membership, gradients and hessians of all rows, as those of one node: int64[3, 1, rows].
 
     The last two have `SUM_FRACTION` fractional bits. No hessian is negative: the square under it is divided
     by a little more than the approximation of the logistic function makes it too large.
     """
-    centred = rt.sigmoid(_within_reach(rt, margins), MARGIN_FRACTION)
-    gradients = rt.add_public(rt.sub(centred, target), _ONE // 2)
-    squares = rt.quotient(rt.mul(centred, centred), _FLATTENED)
-    hessians = rt.add_public(rt.neg(squares), _ONE // 4 + 2)
-    members = rt.constant(np.ones(margins.rows, dtype=np.int64))
-    return stack([members, gradients, hessians]).reshape(3, 1, margins.rows)
+    under = rt.quotient(rt.mul(centred, centred), _FLATTENED)
+    hessians = rt.add_public(rt.neg(under), _ONE // 4 + 2)
+    members = rt.constant(np.ones(centred.rows, dtype=np.int64))
+    return stack([members, _gradients(rt, centred, target), hessians]).reshape(3, 1, centred.rows)
 
 
-def _within_reach(rt: Runtime, margins: Shared) -> Shared:
-    """Margins, and for those beyond the reach of `logistic.sigmoid` its end, where it is 0 or 1 as well."""
+def _centred(rt: Runtime, margins: Shared) -> Shared:
+    """The logistic function of margins less one half, with `SUM_FRACTION` fractional bits.
+
+    A margin beyond the reach of `logistic.sigmoid` gives way to its end, where the function is 0 or 1 too.
+    """
     end = logistic.REACH << MARGIN_FRACTION
     room = concatenate([rt.add_public(rt.neg(margins), end), rt.add_public(margins, end)])
     missing = rt.mul(rt.to_arithmetic(rt.is_negative(room)), room)
-    return rt.add(margins, rt.sub(missing[: margins.rows], missing[margins.rows :]))
+    within = rt.add(margins, rt.sub(missing[: margins.rows], missing[margins.rows :]))
+    return rt.sigmoid(within, MARGIN_FRACTION)
 
 
 def _best(rt: Runtime, layout: Layout, settings: Settings, nodes: Shared, left: Shared) -> Shared:

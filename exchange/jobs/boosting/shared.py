@@ -143,15 +143,16 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     rows, names = stated[0]
     try:
         # Shares of different runs sum to uniform words, which are no numbers of cuts.
-        forest = Forest.of(total.view(np.int64), len(names), settings)
+        layout = Layout(rows, aligned_columns.sizes_of(step, names))
+        forest = Forest.of(total.view(np.int64), layout, settings)
     except InvalidInput as error:
         raise JobFailed(f"step {step.id}: the shares of the parties are not of one run") from error
     if any(one != stated[0] for one in stated):
         raise JobFailed(f"step {step.id}: the shares of the parties are not of one run")
     header = ("tree", "node", "party", "column", "cut", "threshold", "weight")
-    return ResultTable(
-        header, tuple(_nodes(forest, names, settings)), {"rows": rows, "base": text(forest.base)}
-    )
+    errors = list(map(text, forest.errors.tolist()))
+    facts = {"rows": rows, "base": text(forest.base), "errors": errors}
+    return ResultTable(header, tuple(_nodes(forest, names, settings)), facts)
 
 
 def _nodes(
@@ -208,7 +209,11 @@ def _plan(step: Step) -> Plan:
     sources = {role: source(step, role) for role in aligned_columns.owners_of(step)}
     together, label = f"{step.id}.together", f"{sources['owner-1'].id}.{step.params['label']}"
     every = tuple(f"{one.id}.{name}" for one in sources.values() for name in one.columns)
-    figures: list[tuple[str, str, tuple[str, ...]]] = [("rows", "count", ()), ("trees", "fit", every)]
+    figures: list[tuple[str, str, tuple[str, ...]]] = [
+        ("rows", "count", ()),
+        ("trees", "fit", every),
+        ("errors", "mean", every),
+    ]
     if settings_of(step).tells_thresholds:
         figures.append(("thresholds", "quantile", tuple(name for name in every if name != label)))
     return (

@@ -129,6 +129,8 @@ def test_recipients_read_the_trees_and_owners_where_their_own_columns_are_cut() 
     assert table.facts["rows"] == ROWS
     positive = FIRST["default"].mean()
     assert float(table.facts["base"]) == pytest.approx(np.log(positive / (1 - positive)), abs=1e-5)
+    first_error, second_error = map(float, table.facts["errors"])
+    assert 0.05 < second_error < first_error < positive * (1 - positive)
     assert [row[:2] for row in table.rows] == [(tree, node) for tree in (0, 1) for node in range(1, 8)]
     root = table.rows[0]
     assert root[2:4] == ("owner-2", "age")

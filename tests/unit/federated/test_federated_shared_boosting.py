@@ -69,7 +69,7 @@ def grown(
 
     opened, *others = run_mesh([play] * size)
     assert all(one is None for one in others)
-    return Forest.of(opened, sum(layout.columns), settings)
+    return Forest.of(opened, layout, settings)
 
 
 def plain(
@@ -119,6 +119,9 @@ def test_trees_are_those_of_plaintext_growth_at_the_same_bins(columns: tuple[int
     assert splits_of(forest) == trees
     together = binned(pooled, SETTINGS.bins)
     np.testing.assert_allclose(forest.margins(together.codes), margins, atol=0.05)
+    chances = objectives.scores(margins, Objective.LOGISTIC)
+    assert forest.errors[-1] == pytest.approx(np.mean((chances - label) ** 2), abs=0.005)
+    assert (np.diff(forest.errors) < 0).all()
     cuts = together.cuts
     chosen = forest.columns >= 0
     assert chosen.any()
@@ -363,9 +366,10 @@ def test_settings_beyond_their_limits_are_refused(name: str, value: Any) -> None
 
 
 def test_numbers_that_are_no_trees_are_refused() -> None:
-    settings = Settings(trees=1, depth=1, bins=4)
-    good = np.array([0, 3, 2**30, 0, 5, -5])
-    assert Forest.of(good, 1, settings).columns.tolist() == [[0]]
-    for wrong in (good[:-1], *(np.where(np.arange(6) == at, value, good) for at, value in ((1, 4), (2, -1)))):
+    settings, layout = Settings(trees=1, depth=1, bins=4), Layout(100, (0, 1))
+    good = np.array([0, 3, 2**30, 0, 5, -5, 25 << 24])
+    forest = Forest.of(good, layout, settings)
+    assert (forest.columns.tolist(), forest.cuts.tolist(), forest.errors.tolist()) == ([[0]], [[2]], [0.25])
+    for wrong in (good[:-1], *(np.where(np.arange(7) == at, value, good) for at, value in ((1, 4), (2, -1)))):
         with pytest.raises(InvalidInput, match="trees: expected"):
-            Forest.of(wrong, 1, settings)
+            Forest.of(wrong, layout, settings)
