@@ -1,4 +1,4 @@
-"""Boosted trees over columns of two owners: how the loss fell, the label holder's part, trees on shares."""
+"""Boosted trees over columns of two owners: losses, the label holder's part, scores, trees on shares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from exchange.examples.stage import ANALYST, MIN_COHORT, REGULATOR, Stage, step
 
-__all__ = ["fit", "on_shares", "own_part"]
+__all__ = ["fit", "on_shares", "own_part", "scored"]
 
 _PEOPLE, _ALONE = 400, 40
 _LEAST_ROWS: Final = 50
@@ -33,19 +33,25 @@ _Rows = NDArray[np.bool_]
 
 def fit(stage: Stage) -> tuple[object, object]:
     """The analyst learns how the loss fell with each tree."""
-    answer = _trained(stage, ANALYST, {"loss": "recipients"}, "report/result")
-    return [float(loss) for _, loss in answer["rows"]], _plain()[0]
+    answer = _trained(stage, ANALYST, {"loss": "recipients"}, "report/result", ())
+    return [float(row[1]) for row in answer["rows"]], _plain()[0]
 
 
 def own_part(stage: Stage) -> tuple[object, object]:
     """The lender, who has the label, asks, and reads the weights of all leaves."""
-    answer = _trained(stage, "lender", {}, "model/trees")
+    answer = _trained(stage, "lender", {}, "model/trees", ())
     return [float(row[-1]) for row in answer["rows"] if row[-1] is not None], _plain()[1]
+
+
+def scored(stage: Stage) -> tuple[object, object]:
+    """How likely is each customer of the lender to pay late? The utility tells it sides of thresholds."""
+    answer = _trained(stage, "lender", {}, "model/score-trees", ("debt",))
+    return sorted(float(score) for _, score in answer["rows"]), sorted(_plain()[2])
 
 
 def on_shares(stage: Stage) -> tuple[object, object]:
     """The analyst learns all splits and leaves, and nobody else any; the weights of the leaves."""
-    answer = _trained(stage, ANALYST, {}, "report/result", component="model/boosting-shared")
+    answer = _trained(stage, ANALYST, {}, "report/result", (), component="model/boosting-shared")
     weights = [float(row[-1]) for row in answer["rows"] if row[-1] is not None]
     # A leaf that is not worth a split is further down in a complete tree.
     return sorted(weights), sorted(_plain(_LEAST_ROWS / 4)[1])
@@ -63,8 +69,8 @@ def _tables() -> dict[str, pa.Table]:
     return {"lender": lender.slice(0, _PEOPLE - _ALONE), "utility": utility.slice(_ALONE)}
 
 
-def _plain(least: float = _LEAST) -> tuple[list[float], list[float]]:
-    """The mean loss after each tree and the weights of all leaves, from the rows that both know."""
+def _plain(least: float = _LEAST) -> tuple[list[float], list[float], list[float]]:
+    """The mean loss after each tree, the weights of all leaves and the scores of the rows that both know."""
     tables = _tables()
     joined = tables["lender"].join(tables["utility"], "person", join_type="inner")
     label = joined["late"].to_numpy().astype(float)
@@ -80,7 +86,7 @@ def _plain(least: float = _LEAST) -> tuple[list[float], list[float]]:
             weights.append(float(-_RATE * g[rows].sum() / (h[rows].sum() + _L2)))
             margins[rows] += weights[-1]
         losses.append(float(np.mean(np.logaddexp(0, margins) - label * margins)))
-    return losses, weights
+    return losses, weights, (1 / (1 + np.exp(-margins))).tolist()
 
 
 def _sides(column: _Floats) -> list[_Rows]:
@@ -112,18 +118,26 @@ def _leaves(
 
 
 def _trained(
-    stage: Stage, asker: str, params: dict[str, Any], reader: str, *, component: str = "model/boosting"
+    stage: Stage,
+    asker: str,
+    params: dict[str, Any],
+    last: str,
+    scored_by: tuple[str, ...],
+    *,
+    component: str = "model/boosting",
 ) -> dict[str, Any]:
-    terms = {"operations": ["psi/ecdh", component], "output_types": ["aggregate", "cardinality"]}
-    is_shared, controls, helper = component == "model/boosting-shared", _COLUMNS, dict[str, str]()
-    if is_shared:
+    """Train, and read what came of it, or score the same rows by columns of the lender and the utility."""
+    terms = {
+        "operations": ["psi/ecdh", component, "model/score-trees"],
+        "output_types": ["aggregate", "cardinality", "scores"],
+    }
+    controls, helper = _COLUMNS, dict[str, str]()
+    if component == "model/boosting-shared":
         seen = dict.fromkeys(("income", "age"), ("feature", "AFTER_AGGREGATE"))
-        controls, helper = (
-            _COLUMNS | {"utility": _COLUMNS["utility"] | seen},
-            {"helper-1": stage.did(REGULATOR)},
-        )
-    name = f"boosting-{'shared-' if is_shared else ''}{asker}"
+        controls = _COLUMNS | {"utility": _COLUMNS["utility"] | seen}
+        helper = {"helper-1": stage.did(REGULATOR)}
     assets, agreements = {}, {}
+    name = f"{component.partition('/')[2]}-{asker}-{last.partition('/')[2]}"
     for org, table in _tables().items():
         assets[org] = stage.publish(org, name, table, controls[org], terms)
         if org != asker:
@@ -156,5 +170,16 @@ def _trained(
         },
         recipients=[asking],
     )
-    reading = step("read", reader, {"reader": asking}, after=["train"])
-    return dict(stage.run("Boosted trees", agreements, matching, training, reading, asker=asker))
+    if scored_by:
+        ending = step(
+            "score",
+            last,
+            {"owner-1": lender, "owner-2": utility},
+            inputs={"owner-1": read("lender", *scored_by), "owner-2": read("utility", "income", "age")},
+            after=["match", "train"],
+            params={"min_cohort": 50},
+            recipients=[lender],
+        )
+    else:
+        ending = step("read", last, {"reader": asking}, after=["train"])
+    return dict(stage.run("Boosted trees", agreements, matching, training, ending, asker=asker))

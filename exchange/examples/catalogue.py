@@ -61,6 +61,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             tolerance=0.00001,
         ),
         Example(
+            "boosting-scores",
+            boosting.scored,
+            ("model/boosting", "model/score-trees", "psi/ecdh"),
+            tolerance=0.00001,
+        ),
+        Example(
             "boosting-shared",
             boosting.on_shares,
             ("model/boosting-shared", "psi/ecdh", "report/result"),
@@ -117,6 +123,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             horizontal.own_model,
             ("model/fedavg", "model/joint"),
             tolerance=0.15,
+        ),
+        Example(
+            "federated-boosting",
+            horizontal.boosted,
+            ("model/fedboost", "report/result"),
+            tolerance=0.00001,
         ),
         Example(
             "federated-clusters",

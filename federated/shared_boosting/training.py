@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.boosting.binning import Binned
-from federated.boosting.objectives import base_margin, check_label
+from federated.boosting.objectives import check_label, margin_of
 from federated.boosting.settings import Objective
+from federated.boosting.settings import Settings as PlainSettings
 from federated.shared_boosting.settings import (
     LEAST_GAIN,
     MARGIN_FRACTION,
@@ -140,8 +141,8 @@ def _label(rt: Runtime, layout: Layout, label: Floats | None) -> tuple[Shared, S
     if rt.rank == 0:
         if label is None or label.shape != (layout.rows,):
             raise InvalidInput(f"label: expected an array of shape {(layout.rows,)}")
-        check_label(label, "at rank 0", Objective.LOGISTIC)
-        base = base_margin(label, Objective.LOGISTIC) * 2**MARGIN_FRACTION
+        check_label(label, "at rank 0", PlainSettings(Objective.LOGISTIC))
+        base = margin_of(float(label.mean()), Objective.LOGISTIC) * 2**MARGIN_FRACTION
         own = np.concatenate([np.rint(label) * _ONE, [np.rint(base)]]).astype(np.int64)
     both = rt.share(0, own, layout.rows + 1, limit=2 * _ONE)
     return both[: layout.rows], both[layout.rows :]

@@ -110,7 +110,7 @@ def _own(context: StepContext, settings: Settings) -> tuple[Binned | None, _Floa
     label = None
     if name is not None:
         label = aligned_columns.aligned_column(context, name)
-        boosting.check_label(label, name, Objective.LOGISTIC)
+        boosting.check_label(label, name, boosting.Settings(Objective.LOGISTIC))
         # The margin before the first tree tells the recipients how many rows of each class there are.
         aligned_columns.check_classes(label, settings.least_rows)
     return boosting.bin_columns(values, names, settings.bins) if names else None, label

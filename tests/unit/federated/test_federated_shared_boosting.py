@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from federated.boosting import Settings as PlainSettings
 from federated.boosting import bin_columns, fixed_point, objectives
 from federated.boosting.binning import Binned
-from federated.boosting.growth import Growth, own_sums
+from federated.boosting.growth import Growth, grow, own_sums
 from federated.boosting.settings import Objective
 from federated.boosting.trees import Best, Split
 from federated.shared_boosting import SPEC, Forest, Settings, costs, train
@@ -81,23 +81,24 @@ def plain(
         gamma=settings.gamma, min_child_weight=settings.least_rows / 4,
     )  # fmt: skip
     made = binned(columns, settings.bins)
-    margins = np.full(len(label), objectives.base_margin(label, Objective.LOGISTIC))
+    margins = np.full(len(label), objectives.margin_of(label.mean(), Objective.LOGISTIC))
     trees = []
     for _ in range(settings.trees):
         g, h = objectives.gradients(margins, label, Objective.LOGISTIC)
         numbers, splits = fixed_point.quantise(g, h, DeterministicRandomness(bytes(16))), {}
         growth = Growth(agreed, made.counts, numbers, g, h)
 
-        def ask_sides(chosen: Mapping[int, Best], splits: Any = splits) -> Any:
-            splits.update({node: (best.column, best.cut) for node, best in chosen.items()})
+        def ask_sums(nodes: Sequence[Any], numbers: Any = numbers) -> Any:
+            return [own_sums(made, numbers, rows) for _, rows in nodes]
+
+        def ask_sides(chosen: Mapping[Any, Best], splits: Any = splits) -> Any:
+            splits.update({node: (best.column, best.cut) for (_, node), best in chosen.items()})
             return {
                 node: (Split(0, 0, best.gain), made.codes[best.column] <= best.cut)
                 for node, best in chosen.items()
             }
 
-        _, added = growth.grow(
-            lambda nodes, numbers=numbers: [own_sums(made, numbers, one) for one in nodes], ask_sides
-        )
+        ((_, added),) = grow([growth], ask_sums, ask_sides)
         margins = margins + added
         trees.append(splits)
     return trees, margins
