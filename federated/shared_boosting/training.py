@@ -239,7 +239,10 @@ def _split(place: Shared, threshold: Shared) -> list[Shared]:
 
 
 def _weights(rt: Runtime, layout: Layout, settings: Settings, leaves: Shared) -> Shared:
-    """The shrunk weights of all leaves, with `MARGIN_FRACTION` fractional bits. Source: as `weight_of`."""
+    """The shrunk weights of all leaves, with `MARGIN_FRACTION` fractional bits.
+
+    Those of leaves without rows are 0 but for rounding.
+    """
     gradients, hessians = (rt.sum(leaves[one]).reshape(settings.leaves) for one in (0, 1))
     scales = Scales.of(layout.rows, settings)
     weights = _divided(rt, settings, scales, gradients, hessians, MARGIN_FRACTION)
