@@ -2,9 +2,10 @@
 
 ``Profile.load(home, "analyst").client()`` gives a :class:`NodeClient` whose methods carry the words of the
 API; :func:`statistics_spec`, :func:`joint_spec` and :func:`matching_spec` write job specs;
-:class:`LogisticRegression` and :class:`LinearRegression` are estimators over several owners' tables. The
-package asks only the caller's own node, trusts only the certificate in the profile, and holds no key of the
-organisation: a token says which role calls, the node decides.
+:class:`LogisticRegression` and :class:`LinearRegression` are estimators over several owners' tables;
+:func:`truth_check` plays a job on synthetic twins. The package asks only the caller's own node, trusts only
+the certificate in the profile, and holds no key of the organisation: a token says which role calls, the node
+decides.
 """
 
 from exchange.sdk.client import FINISHED, NodeClient
@@ -22,6 +23,7 @@ from exchange.sdk.questions import (
     matching_spec,
     statistics_spec,
 )
+from exchange.sdk.truth import truth_check
 
 __all__ = [
     "FINISHED",
@@ -43,4 +45,5 @@ __all__ = [
     "marked",
     "matching_spec",
     "statistics_spec",
+    "truth_check",
 ]

@@ -1,0 +1,68 @@
+"""``parley truth-check``: a job on synthetic twins by simulated parties, each result beside plaintext."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from exchange.cli.access import client, person
+from exchange.cli.framework import Invocation, command, invocation, option
+from exchange.cli.jobs import read_spec
+from exchange.cli.output import rows
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from exchange.simulated.truth import StepCheck, TruthCheck
+
+__all__ = ["truth_check"]
+
+_SHARE = click.FloatRange(0, 1, min_open=True)
+_COLUMNS = ["step", "component", "outcome", "figures", "absolute", "relative", "tolerance"]
+
+
+@command("truth-check")
+@click.argument("draft", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@option(
+    "--share", key="twin_share", type=click.FloatRange(0, 1, min_open=True), default=0.75, show_default=True
+)
+@person
+@click.pass_context
+def truth_check(context: click.Context, draft: Path, share: float, org: str, home: Path | None) -> int:
+    """Play a job on the twins of its assets and compare each result with plaintext."""
+    from exchange.sdk import truth_check as check
+
+    called = invocation(context)
+    spec = read_spec(draft, datetime.now(UTC))
+    with called.output.progress("progress.truth") as bar, client(context, org, home) as node:
+        found = check(node, spec, share=share, progress=lambda step, done, total: bar.at(done, total, step))
+    called.output.result(found.as_json(), _view(called, found))
+    return 0 if found.is_within else 1
+
+
+def _view(called: Invocation, found: TruthCheck) -> RenderableType:
+    key = "truth.within" if found.is_within else "truth.beyond"
+    return rows([_line(called, one) for one in found.steps], _COLUMNS, title=called.text(key))
+
+
+def _line(called: Invocation, one: StepCheck) -> dict[str, object]:
+    line: dict[str, object] = {"step": one.step, "component": one.component}
+    if one.state == "failed":
+        return line | {"outcome": called.text("truth.failed", detail=one.detail)}
+    if one.state != "compared":
+        return line | {"outcome": called.text(f"truth.reason.{one.reason}")}
+    return line | {
+        "outcome": called.text("truth.within" if one.is_within else "truth.beyond"),
+        "figures": len(one.figures),
+        "absolute": _short(one.absolute),
+        "relative": _short(one.relative),
+        "tolerance": f"{one.tolerance.absolute:g} / {one.tolerance.relative:g}",
+    }
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "∞"
