@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 
 from exchange.errors import InvalidRequest
 from exchange.jobs.registry import Registry
-from exchange.jobs.spec import JobSpec, Step
-from exchange.sql.expressions import Column
-from exchange.sql.query import Query
+from exchange.jobs.spec import JobSpec
 from exchange.sql.steps import COMPONENTS as QUERIES
-from exchange.sql.steps import program_of
+from policies.plans import Compare, Compute, Filter, Join, Operator, Reveal, Source
 
 __all__ = ["Matching", "matchings_of", "with_people_in_common"]
 
-_KEY_ROLES = frozenset({"identifier", "feature"})
 _FIRST_NUMBER = 10**8
 """Of numbers that stand for people where one owner's identifiers are texts and another's integers."""
 
@@ -41,43 +38,37 @@ class Matching:
 
 
 def matchings_of(spec: JobSpec, registry: Registry) -> list[Matching]:
-    """What the steps of a job match, in order."""
+    """What the steps of a job match, in order: the joins of assets' columns in their plans."""
     found = []
     for step in spec.steps:
-        if step.component in QUERIES:
-            found += _of_query(program_of(step).query)
-        elif len(step.inputs) > 1 and _is_matching(step, registry):
-            keys = {one.asset: tuple(column.name for column in one.columns) for one in step.inputs.values()}
-            found.append(Matching(keys, step.params.get("duplicates", "refuse") != "refuse"))
+        plan = registry.get(step.component).plan
+        stated = () if plan is None else plan(step)
+        operators = {one.id: one for one in stated if not isinstance(one, Reveal)}
+        repeats = step.component in QUERIES or step.params.get("duplicates", "refuse") != "refuse"
+        for join in (one for one in operators.values() if isinstance(one, Join)):
+            sides = zip(*join.keys, strict=True)
+            keys: dict[str, tuple[str, ...]] = {}
+            for relation, columns in zip((join.left, join.right), sides, strict=True):
+                places = [_origin(operators, relation, column) for column in columns]
+                if (assets := {asset for asset, _ in places}) and "" not in assets and len(assets) == 1:
+                    keys[assets.pop()] = tuple(column for _, column in places)
+            if len(keys) == 2:
+                found.append(Matching(keys, repeats))
     return found
 
 
-def _is_matching(step: Step, registry: Registry) -> bool:
-    """Whether each role reads identifiers alone, or what names a person together."""
-    component = registry.get(step.component)
-    declared = [component.roles[component.declared(role)] for role in step.inputs]
-    return all(
-        one is not None and "identifier" in one.column_roles and one.column_roles <= _KEY_ROLES
-        for one in declared
-    )
-
-
-def _of_query(query: Query) -> list[Matching]:
-    """The keys of joins that are columns of one asset each; what else is joined keeps what it has."""
-    tables = {table.name: table for table in query.tables}
-    found = []
-    for join in query.joins:
-        pairs = [pair for pair in join.keys if all(isinstance(one, Column) for one in pair)]
-        keys: dict[str, tuple[str, ...]] = {}
-        for side in zip(*pairs, strict=True):
-            columns = [one for one in side if isinstance(one, Column)]
-            parts = tables[columns[0].table].parts
-            if len(parts) == 1:
-                named = dict(parts[0].columns)
-                keys[parts[0].asset] = tuple(named[one.name] for one in columns)
-        if len(keys) == 2:
-            found.append(Matching(keys, repeats=True))
-    return found
+def _origin(operators: Mapping[str, Operator], relation: str, column: str) -> tuple[str, str]:
+    """The asset and the column that a column of a relation is read from; no asset where it is made."""
+    match operators.get(relation):
+        case Source(asset=asset, columns=columns) if column in columns:
+            return asset, column
+        case Filter(of=of) | Compare(of=of) | Compute(of=of):
+            return _origin(operators, of, column)
+        case Join(left=left, right=right):
+            for side in (left, right):
+                if column.startswith(f"{side}."):
+                    return _origin(operators, side, column.removeprefix(f"{side}."))
+    return "", column
 
 
 def with_people_in_common(

@@ -34,6 +34,8 @@ class Reason(StrEnum):
 
     UNKNOWN = "unknown"
     """The component has no reference."""
+    READER = "reader"
+    """The step shows what steps before have come to."""
     AFTER = "after"
     """A step before was not played, or failed."""
     OUTSIDE = "outside"

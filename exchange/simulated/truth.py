@@ -22,6 +22,7 @@ from exchange.simulated.plaintext import Plaintext
 from exchange.simulated.pooled import joint_statistics, query
 from exchange.simulated.references import NoReference, Reason, Reference, Run
 from exchange.simulated.regressions import regression
+from exchange.simulated.scores import evaluation, scores
 from mpc.errors import MpcError
 
 __all__ = ["REFERENCES", "StepCheck", "TruthCheck", "check"]
@@ -30,14 +31,20 @@ _TRAINED: Final = Tolerance(absolute=0.01)
 """Of coefficients of standardised columns, in the unit of the label or its logarithm."""
 _CHANCES: Final = Tolerance(absolute=0.02, relative=0.03)
 """Of log odds: the logistic function on shares is within 0.0032, which tells most where labels are rare."""
+_SCORED: Final = Tolerance(absolute=0.002)
+"""Parts of scores are rounded to 1/4096 at up to sixteen owners."""
+_EVALUATED: Final = Tolerance(absolute=0.01, relative=0.01)
+"""Of measures; the Brier score is within 0.0032, and rounded scores may change places."""
 _ROUNDED: Final = Tolerance(absolute=2e-6, relative=1e-9)
 """Results have six digits behind the point, rounded or cut off; plaintext is calculated in floats."""
 _EXACT: Final = Tolerance()
 
 REFERENCES: Final[Mapping[str, Reference]] = {
+    "model/evaluate": Reference(evaluation, _EVALUATED),
     "model/linear": Reference(regression, _TRAINED),
     "model/logistic": Reference(regression, _CHANCES),
     "model/poisson": Reference(regression, _TRAINED),
+    "model/score": Reference(scores, _SCORED),
     "psi/cardinality": Reference(references.matching, _EXACT),
     "psi/ecdh": Reference(references.matching, _EXACT),
     "psi/many": Reference(references.matching, _EXACT),
@@ -203,7 +210,8 @@ def _compared(run: Run, played: PlayedStep, reference: Reference | None) -> Step
     step = played.step
     try:
         if reference is None:
-            raise NoReference(Reason.UNKNOWN)
+            is_reader = run.registry.get(step.component).protocol is None and not step.inputs
+            raise NoReference(Reason.READER if is_reader else Reason.UNKNOWN)
         figures = tuple(reference.compare(run, played))
     except NoReference as missing:
         return StepCheck(step.id, step.component, "not-compared", missing.reason)

@@ -14,6 +14,7 @@ from exchange.errors import InvalidRequest
 from exchange.jobs.component import Outcome, StepContext
 from exchange.jobs.registry import Registry, built_in
 from exchange.jobs.releases import Cardinality
+from exchange.jobs.scoring.part import ScorePart
 from exchange.jobs.spec import JobSpec
 from exchange.jobs.testing import ANALYST, BUREAU, LENDER, example_spec
 from exchange.sdk import Share, joint_spec
@@ -113,7 +114,7 @@ def test_matching_and_sums_of_groups_have_no_error() -> None:
     assert found["stats"].absolute == 0.0
     # The rare group is below the minimum, so neither side has it.
     assert {figure.name.partition(":")[0] for figure in found["stats"].figures} == {"high", "low"}
-    assert found["report"].reason == "unknown"
+    assert found["report"].reason == "reader"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,87 @@ def test_rows_held_out_are_held_out_of_the_fit_in_plaintext_too() -> None:
     found = by_id(checked(training("linear", "balance", test_percent=40, coefficients="split")))["train"]
     assert found.is_within
     assert found.absolute < 0.01
+
+
+def scored(family: str, label: str, scores: str = "shared") -> dict[str, Any]:
+    """A job that trains on some rows, and scores and evaluates the others."""
+    spec = training(family, label, coefficients="split", epochs=20, test_percent=50)
+    match, train = spec["steps"]
+    owners = {role: train["parties"][role] for role in train["inputs"]}
+    score = {
+        **train,
+        "id": "score",
+        "component": "model/score",
+        "parties": owners,
+        "after": ["match", "train"],
+        "params": {"scores": scores, "part": "test", "min_cohort": 20},
+        "recipients": [LENDER] if scores == "owner-1" else [],
+    }
+    evaluate = {
+        **train,
+        "id": "evaluate",
+        "component": "model/evaluate",
+        "after": ["score"],
+        "params": {"label": label, "min_cohort": 20},
+        "recipients": [ANALYST],
+    }
+    return {**spec, "steps": [match, train, score, evaluate]}
+
+
+@pytest.mark.parametrize(
+    ("family", "label", "measures"),
+    [
+        ("logistic", "default", ["auc", "ks", "brier"]),
+        ("poisson", "claims", ["mean_squared_error", "mean_absolute_error", "r2"]),
+    ],
+)
+def test_scores_and_measures_are_those_of_the_trained_model(
+    family: str, label: str, measures: list[str]
+) -> None:
+    found = by_id(checked(scored(family, label)))
+    rows, error = found["score"].figures
+    assert (rows.private, rows.plain) == (90, 90)
+    assert 0.0 < error.absolute < 0.002
+    assert [figure.name for figure in found["evaluate"].figures] == measures
+    assert found["evaluate"].is_within
+
+
+def forged(context: StepContext) -> Outcome:
+    """Scores, and then moves one part of one owner up by one."""
+    honest = built_in().get("model/score").run(context)
+    part = ScorePart.decode(honest.local)
+    parts = part.parts.copy()
+    parts[3] += 4096 if context.role == "owner-2" else 0
+    return replace(honest, local=replace(part, parts=parts).encode())
+
+
+def test_one_forged_score_among_many_shows() -> None:
+    components = Registry(
+        replace(one, run=forged) if one.name == "model/score" else one for one in built_in()
+    )
+    score = by_id(checked(scored("logistic", "default"), registry=components))["score"]
+    assert not score.is_within
+    assert score.absolute == pytest.approx(1.0, abs=0.002)
+
+
+def test_people_whom_three_owners_know_are_counted() -> None:
+    third = "did:key:zThird"
+    tables = {
+        **twins(),
+        "third/cards": pa.table({"holder": [f"TWIN-{number:04d}" for number in range(9000, 9200)]}),
+    }
+    keys = {"lender/loans": "customer_id", "bureau/people": "person_id", "third/cards": "holder"}
+    roles = dict(zip(("leader", "party-1", "party-2"), keys, strict=True))
+    step = {
+        **example_spec()["steps"][0],
+        "component": "psi/many",
+        "parties": dict(zip(roles, (LENDER, BUREAU, third), strict=True)),
+        "inputs": {role: {"asset": asset, "columns": columns(keys[asset])} for role, asset in roles.items()},
+        "params": {"normalise": {key: ["trim"] for key in roles}, "minimum_matches": 5, "receivers": "all"},
+        "recipients": [ANALYST],
+    }
+    found = checked({**example_spec(), "steps": [step]}, tables=tables).steps[0]
+    assert [(figure.private, figure.plain) for figure in found.figures] == [(150, 150), (0, 0)]
 
 
 def test_a_model_that_is_not_trained_to_the_end_is_beyond_the_tolerance() -> None:
