@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from exchange.jobs.releases import Cardinality
 from exchange.jobs.scoring.part import ScorePart
 from exchange.jobs.spec import JobSpec
 from exchange.jobs.testing import ANALYST, BUREAU, LENDER, example_spec
-from exchange.sdk import Share, joint_spec
+from exchange.sdk import NodeClient, PoissonRegression, RemoteTable, Share, joint_spec
 from exchange.simulated.figures import Figure, Tolerance
 from exchange.simulated.people import matchings_of, with_people_in_common
 from exchange.simulated.references import Reference
@@ -178,6 +178,27 @@ def test_scores_and_measures_are_those_of_the_trained_model(
     assert (rows.private, rows.plain) == (90, 90)
     assert 0.0 < error.absolute < 0.002
     assert [figure.name for figure in found["evaluate"].figures] == measures
+    assert found["evaluate"].is_within
+
+
+class Node:
+    """What an estimator asks the caller's node before it submits."""
+
+    def node(self) -> dict[str, Any]:
+        return {"did": ANALYST}
+
+
+def test_the_job_of_an_estimator_of_counts_is_played_to_its_end() -> None:
+    model = PoissonRegression(
+        cast("NodeClient", Node()), "dpv:CustomerManagement", ANALYST, min_cohort=20, epochs=5
+    )
+    tables = [
+        RemoteTable(LENDER, "lender/loans", "customer_id", ("debt",), "agreement-1"),
+        RemoteTable(BUREAU, "bureau/people", "person_id", ("income",), "agreement-2"),
+    ]
+    found = by_id(checked(model.spec(tables, "claims")))
+    assert [one.state for one in found.values()] == [*["compared"] * 4, "not-compared"]
+    assert found["score"].is_within
     assert found["evaluate"].is_within
 
 
