@@ -36,23 +36,27 @@ class Plaintext:
         given = step.inputs[role]
         return self._tables[given.asset].select([column.name for column in given.columns])
 
-    def matched(self, step: Step) -> dict[str, NDArray[np.int64]]:
+    def matched(self, step: Step, keys: int | None = None) -> dict[str, NDArray[np.int64]]:
         """The rows that a matching step has to find, int64[matched] by role, in one order for all roles.
 
         Identifiers are brought to one form as the step says, and compared as they are; where one stands in
         several rows, the first counts.
+
+        Args:
+            step: that matches.
+            keys: how many of the first columns of each role are identifiers; None: all.
         """
         rules = cast("dict[str, list[Any]]", step.params["normalise"])
-        places = {role: self._places(step, role, rules[role]) for role in step.inputs}
+        places = {role: self._places(step, role, rules[role], keys) for role in step.inputs}
         first, *others = places.values()
         shared = [key for key in first if all(key in other for other in others)]
         return {
             role: np.array([found[key] for key in shared], dtype=np.int64) for role, found in places.items()
         }
 
-    def _places(self, step: Step, role: str, stated: Sequence[Any]) -> dict[str, int]:
+    def _places(self, step: Step, role: str, stated: Sequence[Any], keys: int | None) -> dict[str, int]:
         table = self.table(step, role)
-        names = table.column_names
+        names = table.column_names[:keys]
         rules = stated if stated and isinstance(stated[0], list) else [stated] * len(names)
         texts = [
             identifiers.normalise(table.column(name), own, name)

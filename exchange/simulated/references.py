@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,17 @@ from exchange.simulated.figures import Figure, Tolerance, Value, beside
 from exchange.simulated.parties import PlayedStep, SimulatedParties
 from exchange.simulated.plaintext import Plaintext, decimals
 
-__all__ = ["MATCHING", "Compare", "NoReference", "Reason", "Reference", "Run", "group_sums", "matching"]
+__all__ = [
+    "MATCHING",
+    "Compare",
+    "NoReference",
+    "Reason",
+    "Reference",
+    "Run",
+    "group_sums",
+    "matching",
+    "sums_of_matched",
+]
 
 MATCHING: Final = frozenset({"psi/ecdh", "psi/many"})
 """Components after which rows can be matched in plaintext."""
@@ -133,6 +144,24 @@ def _counted(run: Run, played: PlayedStep) -> int:
     if run.registry.get(played.step.component).open_result is not None:
         return int(str(run.result(played).rows[0][0]))
     return report.opened(played.released()).matched
+
+
+def sums_of_matched(run: Run, played: PlayedStep) -> list[Figure]:
+    """Sums, means and variances of the people whom both know."""
+    step, opened = played.step, run.result(played)
+    rows = run.plain.matched(step, keys=1)
+    plain: dict[tuple[str, ...], list[Value]] = {}
+    for side, given in step.inputs.items():
+        for column in given.columns[1:]:
+            every = decimals(run.plain.table(step, side), column)
+            values = [every[row] for row in rows[side].tolist()]
+            figures = [sum(values), statistics.mean(values), statistics.variance(values)]
+            plain[side, column.name] = [*figures[: len(opened.columns) - 2]]
+    private: dict[tuple[str, ...], list[Value]] = {
+        (str(side), str(name)): [Decimal(str(one)) for one in told] for side, name, *told in opened.rows
+    }
+    matched = Figure("matched", int(str(opened.facts["matched"])), len(next(iter(rows.values()))))
+    return [matched, *beside(private, plain, opened.columns[2:])]
 
 
 def group_sums(run: Run, played: PlayedStep) -> list[Figure]:

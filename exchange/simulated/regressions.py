@@ -1,4 +1,4 @@
-"""Regressions in plaintext: fitted to the pooled rows by Newton's method, beside the coefficients on shares.
+"""Regressions and correlations in plaintext, over the pooled rows; regressions by Newton's method.
 
 A difference is of training, which takes a stated number of steps, more than of fixed point: coefficients that
 are beyond the tolerance have not been trained to the end.
@@ -6,6 +6,7 @@ are beyond the tolerance have not been trained to the end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from exchange.simulated.parties import PlayedStep
 from exchange.simulated.references import NoReference, Reason, Run
 from federated.vertical import Family, Settings
 
-__all__ = ["regression"]
+__all__ = ["correlation", "regression"]
 
 _STEPS: Final = 50
 _DIGITS: Final = 12
@@ -32,31 +33,58 @@ Floats = NDArray[np.float64]
 
 
 def regression(run: Run, played: PlayedStep) -> list[Figure]:
-    """The coefficients of standardised columns."""
+    """The coefficients of standardised columns, and their standard errors where they were asked for."""
     step, settings = played.step, settings_of(played.step)
     if settings.patience:
         raise NoReference(Reason.PATIENCE)
     rows = _trained_on(run, played)
     label = str(step.params["label"])
-    names = [
-        (role, column.name)
-        for role in owners_of(step)
-        for column in step.inputs[role].columns
-        if (role, column.name) != ("owner-1", label)
-    ]
-    columns = [_scaled(run.plain.numbers(step, role, name, rows[role])) for role, name in names]
-    x = np.vstack([np.ones(len(rows["owner-1"])), *columns])
+    names = [name for name in columns_of(step) if name != ("owner-1", label)]
+    x = np.vstack([np.ones(len(rows["owner-1"])), *standardised(run, step, names, rows)])
     y = run.plain.numbers(step, "owner-1", label, rows["owner-1"])
-    if settings.family is Family.LINEAR:
-        y = _scaled(y)
-    elif settings.family is Family.POISSON:
-        y = y / y.mean()
+    unit = float(y.mean()) if settings.family is Family.POISSON else 1.0
+    y = _scaled(y) if settings.family is Family.LINEAR else y / unit
     weights = _fitted(settings, x, y)
-    plain: dict[tuple[str, ...], list[Value]] = {
-        name: [weight]
-        for name, weight in zip([_INTERCEPT, *names], np.round(weights, _DIGITS).tolist(), strict=True)
+    figures = [weights, _errors(settings, x, y, weights, unit)] if settings.standard_errors else [weights]
+    told = np.round(np.stack(figures, axis=1), _DIGITS).tolist()
+    plain: dict[tuple[str, ...], list[Value]] = dict(zip([_INTERCEPT, *names], told, strict=True))
+    return beside(_private(run, played), plain, ["coefficient", "standard error"][: len(figures)])
+
+
+def correlation(run: Run, played: PlayedStep) -> list[Figure]:
+    """Inflation factors and correlations; those that stay closed are not compared."""
+    step = played.step
+    names = columns_of(step)
+    columns = standardised(run, step, names, run.rows(step))
+    matrix = np.corrcoef(columns)
+    try:
+        factors = np.diag(np.linalg.inv(matrix))
+    except np.linalg.LinAlgError:
+        raise NoReference(Reason.NO_FIT) from None
+    private: dict[tuple[str, ...], list[Value]] = {
+        (str(row[0]), str(row[1])): [None if one is None else float(str(one)) for one in row[2:]]
+        for row in run.result(played).rows
     }
-    return beside(_private(run, played), plain, ["coefficient"])
+    plain: dict[tuple[str, ...], list[Value]] = {
+        name: [
+            None if one is None else other
+            for one, other in zip(private.get(name, [None]), [factor, *line], strict=False)
+        ]
+        for name, factor, line in zip(names, factors.tolist(), matrix.tolist(), strict=True)
+    }
+    return beside(private, plain, ["inflation", *(f"correlation with {one}" for _, one in names)])
+
+
+def columns_of(step: Step) -> list[tuple[str, str]]:
+    """Role and name of every column that owners read in a step, in the order of its result."""
+    return [(role, column.name) for role in owners_of(step) for column in step.inputs[role].columns]
+
+
+def standardised(
+    run: Run, step: Step, names: Sequence[tuple[str, str]], rows: Mapping[str, NDArray[np.int64]]
+) -> list[Floats]:
+    """Columns at the rows of each role, with mean 0 and standard deviation 1."""
+    return [_scaled(run.plain.numbers(step, role, name, rows[role])) for role, name in names]
 
 
 def _scaled(values: Floats) -> Floats:
@@ -79,43 +107,63 @@ def _trained_on(run: Run, played: PlayedStep) -> dict[str, NDArray[np.int64]]:
 
 
 def _private(run: Run, played: PlayedStep) -> dict[tuple[str, ...], list[Value]]:
-    """The coefficients as trained: opened, or put together from the parts of all owners."""
+    """What was trained: opened, or put together from the parts of all owners."""
     step = played.step
     if step.params["coefficients"] != "split":
-        return {(str(row[0]), str(row[1])): [float(str(row[2]))] for row in run.result(played).rows}
+        return {
+            (str(role), str(name)): [float(str(one)) for one in told]
+            for role, name, *told in run.result(played).rows
+        }
     found: dict[tuple[str, ...], list[Value]] = {}
     for role in owners_of(step):
         part = ModelPart.decode(played.outcomes[role].local)
+        told = [(part.intercept, *part.coefficients), *([part.errors] if part.errors else [])]
+        figures = [[float(one) for one in each] for each in zip(*told, strict=True)]
         if role == "owner-1":
-            found[_INTERCEPT] = [float(part.intercept)]
-        found |= _of_part(step, role, part)
+            found[_INTERCEPT] = [*figures[0]]
+        found |= {(role, name): [*each] for name, each in zip(part.columns, figures[1:], strict=True)}
     return found
 
 
-def _of_part(step: Step, role: str, part: ModelPart) -> dict[tuple[str, ...], list[Value]]:
-    return {(role, name): [float(value)] for name, value in zip(part.columns, part.coefficients, strict=True)}
+def _spread(settings: Settings, mean: Floats) -> Floats:
+    """The variance function of the family at what the model says of rows."""
+    if settings.family is Family.LOGISTIC:
+        return mean * (1 - mean)
+    return mean if settings.family is Family.POISSON else np.ones(len(mean))
+
+
+def _information(settings: Settings, x: Floats, weights: Floats) -> Floats:
+    """The second derivative of the mean loss, without the penalty: float64[coefficients, coefficients]."""
+    spread = _spread(settings, settings.family.mean_of(weights @ x))
+    information: Floats = (x * spread) @ x.T / x.shape[1]
+    return information
 
 
 def _fitted(settings: Settings, x: Floats, y: Floats) -> Floats:
     """The coefficients with the least penalised loss, of columns float64[coefficients, rows]."""
-    rows = x.shape[1]
     penalties = np.full(len(x), settings.l2)
     penalties[0] = 0
     weights = np.zeros(len(x))
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(_STEPS):
-            mean = settings.family.mean_of(weights @ x)
-            spread = {
-                Family.LOGISTIC: mean * (1 - mean),
-                Family.POISSON: mean,
-                Family.LINEAR: np.ones(rows),
-            }[settings.family]
-            information = (x * spread) @ x.T / rows + np.diag(penalties)
-            gradient = x @ (mean - y) / rows + penalties * weights
+            residuals = settings.family.mean_of(weights @ x) - y
+            gradient = x @ residuals / x.shape[1] + penalties * weights
             try:
-                weights = weights - np.linalg.solve(information, gradient)
+                step = np.linalg.solve(_information(settings, x, weights) + np.diag(penalties), gradient)
             except np.linalg.LinAlgError:
                 raise NoReference(Reason.NO_FIT) from None
+            weights = weights - step
     if not np.isfinite(weights).all():
         raise NoReference(Reason.NO_FIT)
     return weights
+
+
+def _errors(settings: Settings, x: Floats, y: Floats, weights: Floats, unit: float) -> Floats:
+    """Standard errors; of a label that counts in a unit, of a linear one with n - d degrees of freedom."""
+    size, rows = x.shape
+    dispersion = 1.0 / unit
+    if settings.family is Family.LINEAR:
+        dispersion = float(np.sum((weights @ x - y) ** 2)) / (rows - size)
+    inverse = np.linalg.inv(_information(settings, x, weights))
+    errors: Floats = np.sqrt(dispersion * np.diag(inverse) / rows)
+    return errors

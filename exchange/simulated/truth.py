@@ -21,7 +21,7 @@ from exchange.simulated.people import matchings_of, with_people_in_common
 from exchange.simulated.plaintext import Plaintext
 from exchange.simulated.pooled import joint_statistics, query
 from exchange.simulated.references import NoReference, Reason, Reference, Run
-from exchange.simulated.regressions import regression
+from exchange.simulated.regressions import correlation, regression
 from exchange.simulated.scores import evaluation, scores
 from mpc.errors import MpcError
 
@@ -35,11 +35,13 @@ _SCORED: Final = Tolerance(absolute=0.002)
 """Parts of scores are rounded to 1/4096 at up to sixteen owners."""
 _EVALUATED: Final = Tolerance(absolute=0.01, relative=0.01)
 """Of measures; the Brier score is within 0.0032, and rounded scores may change places."""
+_RELATED: Final = Tolerance(absolute=0.001, relative=0.001)
 _ROUNDED: Final = Tolerance(absolute=2e-6, relative=1e-9)
 """Results have six digits behind the point, rounded or cut off; plaintext is calculated in floats."""
 _EXACT: Final = Tolerance()
 
 REFERENCES: Final[Mapping[str, Reference]] = {
+    "model/correlation": Reference(correlation, _RELATED),
     "model/evaluate": Reference(evaluation, _EVALUATED),
     "model/linear": Reference(regression, _TRAINED),
     "model/logistic": Reference(regression, _CHANCES),
@@ -48,6 +50,7 @@ REFERENCES: Final[Mapping[str, Reference]] = {
     "psi/cardinality": Reference(references.matching, _EXACT),
     "psi/ecdh": Reference(references.matching, _EXACT),
     "psi/many": Reference(references.matching, _EXACT),
+    "psi/sum": Reference(references.sums_of_matched, _ROUNDED),
     "sql/query": Reference(query, _ROUNDED),
     "stats/group-sums": Reference(references.group_sums, _EXACT),
     "stats/joint": Reference(joint_statistics, _ROUNDED),

@@ -138,6 +138,79 @@ def test_rows_held_out_are_held_out_of_the_fit_in_plaintext_too() -> None:
     assert found.absolute < 0.01
 
 
+@pytest.mark.parametrize(
+    ("family", "label", "coefficients"),
+    [("logistic", "default", "recipients"), ("linear", "balance", "split"), ("poisson", "claims", "split")],
+)
+def test_standard_errors_are_compared_where_they_are_told(family: str, label: str, coefficients: str) -> None:
+    spec = training(family, label, coefficients=coefficients, standard_errors="told")
+    train = by_id(checked(spec))["train"]
+    assert [figure.name for figure in train.figures[-2:]] == [
+        "owner-2 / income: coefficient",
+        "owner-2 / income: standard error",
+    ]
+    # Of n standardised rows they are about the deviation over the root of n, never 0.
+    assert all(float(str(figure.plain)) > 0.02 for figure in train.figures[1::2])
+    assert train.is_within
+
+
+def test_correlations_are_those_of_the_matched_rows() -> None:
+    spec = training("linear", "balance")
+    spec["steps"][1] |= {"component": "model/correlation", "params": {"min_cohort": 20}}
+    relate = by_id(checked(spec))["train"]
+    assert [figure.name for figure in relate.figures[:4]] == [
+        "owner-1 / balance: inflation",
+        "owner-1 / balance: correlation with balance",
+        "owner-1 / balance: correlation with debt",
+        "owner-1 / balance: correlation with income",
+    ]
+    assert len(relate.figures) == 12
+    assert relate.is_within
+
+
+def test_closed_correlations_are_not_compared() -> None:
+    spec = training("linear", "balance")
+    params = {"min_cohort": 20, "threshold_micro": 900_000}
+    spec["steps"][1] |= {"component": "model/correlation", "params": params}
+    relate = by_id(checked(spec))["train"]
+    assert [figure.name for figure in relate.figures if figure.private is not None] == [
+        f"{owner}: correlation with {owner.rpartition(' ')[2]}"
+        for owner in ("owner-1 / balance", "owner-1 / debt", "owner-2 / income")
+    ]
+    assert relate.is_within
+
+
+def test_sums_of_matched_people_are_those_of_the_shared_identifiers() -> None:
+    step = {
+        **example_spec()["steps"][0],
+        "component": "psi/sum",
+        "parties": {"left": LENDER, "right": BUREAU, "helper": ANALYST},
+        "inputs": {
+            "left": {
+                "asset": "lender/loans",
+                "columns": [*columns("customer_id"), {"name": "balance", "decimals": 2}],
+            },
+            "right": {
+                "asset": "bureau/people",
+                "columns": [*columns("person_id"), {"name": "income", "decimals": 3}],
+            },
+        },
+        "params": {"normalise": {"left": [], "right": []}, "figures": "variance", "min_cohort": 10},
+        "recipients": [ANALYST],
+    }
+    found = checked({**example_spec(), "steps": [step]}).steps[0]
+    assert [figure.name for figure in found.figures] == [
+        "matched",
+        *(
+            f"{place}: {figure}"
+            for place in ("left / balance", "right / income")
+            for figure in ("sum", "mean", "variance")
+        ),
+    ]
+    assert found.figures[0].plain == 180
+    assert found.is_within
+
+
 def scored(family: str, label: str, scores: str = "shared") -> dict[str, Any]:
     """A job that trains on some rows, and scores and evaluates the others."""
     spec = training(family, label, coefficients="split", epochs=20, test_percent=50)
