@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ from exchange.cli.access import client, person
 from exchange.cli.framework import Invocation, command, invocation, option
 from exchange.cli.jobs import read_spec
 from exchange.cli.output import rows
+from exchange.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from rich.console import RenderableType
 
     from exchange.simulated.truth import StepCheck, TruthCheck
@@ -30,18 +33,45 @@ _COLUMNS = ["step", "component", "outcome", "figures", "absolute", "relative", "
 @option(
     "--share", key="twin_share", type=click.FloatRange(0, 1, min_open=True), default=0.75, show_default=True
 )
+@option("--sample", "samples", key="truth_sample", multiple=True)
 @person
 @click.pass_context
-def truth_check(context: click.Context, draft: Path, share: float, org: str, home: Path | None) -> int:
+def truth_check(
+    context: click.Context, draft: Path, share: float, samples: tuple[str, ...], org: str, home: Path | None
+) -> int:
     """Play a job on the twins of its assets and compare each result with plaintext."""
     from exchange.sdk import truth_check as check
 
     called = invocation(context)
-    spec = read_spec(draft, datetime.now(UTC))
+    spec, given = read_spec(draft, datetime.now(UTC)), dict(map(_sample, samples))
     with called.output.progress("progress.truth") as bar, client(context, org, home) as node:
-        found = check(node, spec, share=share, progress=lambda step, done, total: bar.at(done, total, step))
+        found = check(
+            node,
+            spec,
+            share=share,
+            samples=given,
+            progress=lambda step, done, total: bar.at(done, total, step),
+        )
     called.output.result(found.as_json(), _view(called, found))
     return 0 if found.is_within else 1
+
+
+def _sample(text: str) -> tuple[str, pa.Table]:
+    """Read ``ASSET=FILE``, a CSV, Parquet or Arrow file.
+
+    Raises:
+        InvalidRequest: it has another form. InvalidSource, SourceUnreachable: the file is no such table.
+    """
+    import pyarrow as pa
+
+    from connectors.files import FileConnector
+
+    asset, sign, file = text.partition("=")
+    if not (asset and sign and file):
+        raise InvalidRequest("--sample", "ASSET=FILE", text[:80])
+    with closing(FileConnector(Path(file))) as connector:
+        schema = connector.schema()
+        return asset, pa.Table.from_batches(connector.batches(schema.names), schema)
 
 
 def _view(called: Invocation, found: TruthCheck) -> RenderableType:

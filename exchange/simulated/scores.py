@@ -28,8 +28,8 @@ def scores(run: Run, played: PlayedStep) -> list[Figure]:
     step = played.step
     parts = {role: ScorePart.decode(played.outcomes[role].local) for role in owners_of(step)}
     private = np.sum([part.parts for part in parts.values()], axis=0) * 2.0**-scoring.SCORE_FRACTION
-    rows, plain = _fitted(run, step)
-    known = dict(zip(rows.tolist(), plain.tolist(), strict=True))
+    rows, plain = _parts(run, step)
+    known = dict(zip(rows.tolist(), plain.sum(axis=0).tolist(), strict=True))
     expected = np.array([known.get(row, np.inf) for row in parts["owner-1"].rows.tolist()])
     wanted = _scored(run, step, len(rows))
     return [
@@ -39,13 +39,14 @@ def scores(run: Run, played: PlayedStep) -> list[Figure]:
 
 
 def evaluation(run: Run, played: PlayedStep) -> list[Figure]:
-    """The measures of all rows that were scored."""
+    """The measures of all rows that were scored, to the digits that each owner's part is kept with."""
     step = played.step
     scored = run.parties.played(step.after[0])
     part = ScorePart.decode(scored.outcomes["owner-1"].local)
-    rows, every = _fitted(run, scored.step)
-    kept = np.isin(rows, part.rows)
-    fitted, label = every[kept], run.plain.numbers(step, "owner-1", str(step.params["label"]), rows[kept])
+    rows, parts = _parts(run, scored.step)
+    kept, unit = np.isin(rows, part.rows), 2.0**-scoring.SCORE_FRACTION
+    fitted = (np.rint(parts[:, kept] / unit) * unit).sum(axis=0)
+    label = run.plain.numbers(step, "owner-1", str(step.params["label"]), rows[kept])
     told = part.family.mean_of(fitted)
     if part.family is Family.LOGISTIC:
         plain = {
@@ -61,18 +62,17 @@ def evaluation(run: Run, played: PlayedStep) -> list[Figure]:
     return [Figure(name, float(str(facts[name])), value) for name, value in plain.items()]
 
 
-def _fitted(run: Run, step: Step) -> tuple[NDArray[np.int64], Floats]:
-    """The first owner's matched rows, and what the model as trained says of each in the label's unit."""
-    trained = run.parties.played(step.after[1])
-    matched = run.rows(step)
-    total = np.zeros(len(matched["owner-1"]))
+def _parts(run: Run, step: Step) -> tuple[NDArray[np.int64], Floats]:
+    """The first owner's matched rows, and each owner's part of their fitted values: float64[owners, rows]."""
+    trained, matched = run.parties.played(step.after[1]), run.rows(step)
+    parts = []
     for role in owners_of(step):
         part = ModelPart.decode(trained.outcomes[role].local)
-        total += float(part.intercept)
+        parts.append(np.full(len(matched[role]), float(part.intercept)))
         for name, *texts in zip(part.columns, part.means, part.deviations, part.coefficients, strict=True):
             mean, deviation, coefficient = map(float, texts)
-            total += (run.plain.numbers(step, role, name, matched[role]) - mean) / deviation * coefficient
-    return matched["owner-1"], total
+            parts[-1] += (run.plain.numbers(step, role, name, matched[role]) - mean) / deviation * coefficient
+    return matched["owner-1"], np.stack(parts)
 
 
 def _scored(run: Run, step: Step, matched: int) -> int:

@@ -176,6 +176,18 @@ def test_a_result_beyond_its_tolerance_is_told_in_both_languages(
     assert "0.02 / 0.03" in chinese
 
 
+def test_a_sample_takes_the_place_of_a_twin(running: ConsortiumInProcess, call: Call, tmp_path: Path) -> None:
+    given = {}
+    for asset in ("lender/loans", "bureau/bare"):
+        given[asset] = tmp_path / f"{asset.replace('/', '-')}.csv"
+        pyarrow.csv.write_csv(TABLES[asset].slice(0, 100), given[asset])
+    options = [word for asset, path in given.items() for word in ("--sample", f"{asset}={path}")]
+    found = json.loads(call(draft(running, "bureau/bare"), *options, "--format", "json", code=0))["data"]
+    assert found["steps"][0]["figures"][0]["private"] == "100"
+    assert found["samples"] == ["bureau/bare", "lender/loans"]
+    assert call(draft(running), "--sample", "lender/loans", code=4) == ""
+
+
 def test_a_draft_over_an_asset_without_a_twin_is_refused(running: ConsortiumInProcess) -> None:
     spec = {**draft(running, "bureau/bare"), "job": "job-" + "0" * 26}
     with pytest.raises(NodeProblem, match="bureau/bare was published without twin"):

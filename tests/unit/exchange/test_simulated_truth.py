@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -61,10 +62,21 @@ def checked(
     known: Mapping[str, Reference] = REFERENCES,
     registry: Registry | None = None,
     share: float = 0.75,
+    samples: Collection[str] = (),
+    complete: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> TruthCheck:
     rng = np.random.Generator(np.random.PCG64(1))
     given = twins() if tables is None else tables
-    return check(JobSpec.from_json(spec), given, share=share, rng=rng, known=known, registry=registry)
+    return check(
+        JobSpec.from_json(spec),
+        given,
+        share=share,
+        rng=rng,
+        samples=samples,
+        complete=complete,
+        known=known,
+        registry=registry,
+    )
 
 
 def by_id(found: TruthCheck) -> dict[str, StepCheck]:
@@ -524,6 +536,35 @@ def test_identifiers_that_a_column_cannot_hold_are_refused() -> None:
     dates = pa.array(range(240), pa.int32()).cast(pa.date32())
     tables["bureau/people"] = tables["bureau/people"].set_column(0, "person_id", dates)
     with pytest.raises(InvalidRequest, match=r"columns\.person_id: expected a type that holds identifiers"):
+        checked(example_spec(), tables=tables)
+
+
+def test_identifiers_of_two_samples_are_matched_as_they_stand() -> None:
+    tables = twins()
+    people = pa.array([f"twin-{number:04d}" for number in range(60, 300)])
+    tables["bureau/people"] = tables["bureau/people"].set_column(0, "person_id", people)
+    spec = example_spec()
+    spec["steps"][0]["params"]["normalise"] = {"left": ["lower"], "right": []}
+    found = checked(spec, tables=tables, samples=ROWS)
+    assert by_id(found)["match"].figures[0].plain == 240
+    assert by_id(found)["match"].is_within
+    assert found.as_json()["samples"] == ["bureau/people", "lender/loans"]
+
+
+@pytest.mark.parametrize(("complete", "state"), [(["default"], "compared"), ([], "failed")])
+def test_rows_lack_values_only_where_those_of_the_data_do(complete: list[str], state: str) -> None:
+    tables = twins()
+    default = pa.array([None, *tables["lender/loans"]["default"].to_pylist()[1:]])
+    tables["lender/loans"] = tables["lender/loans"].set_column(1, "default", default)
+    found = checked(example_spec(), tables=tables, share=1.0, complete={"lender/loans": complete})
+    assert by_id(found)["stats"].state == state
+    assert found.rows["lender/loans"] == 300 - len(complete)
+
+
+def test_a_column_that_a_table_lacks_is_named() -> None:
+    tables = twins()
+    tables["bureau/people"] = tables["bureau/people"].drop_columns(["band"])
+    with pytest.raises(InvalidRequest, match=r"steps\.stats\.inputs\.group_holder\.columns: .* got band"):
         checked(example_spec(), tables=tables)
 
 
