@@ -75,8 +75,9 @@ def _sample(text: str) -> tuple[str, pa.Table]:
 
 
 def _view(called: Invocation, found: TruthCheck) -> RenderableType:
-    key = "truth.within" if found.is_within else "truth.beyond"
-    return rows([_line(called, one) for one in found.steps], _COLUMNS, title=called.text(key))
+    tables = ", ".join(f"{asset}: {count}" for asset, count in found.rows.items())
+    title = called.text("truth.simulated", tables=tables)
+    return rows([_line(called, one) for one in found.steps], _COLUMNS, title=title)
 
 
 def _line(called: Invocation, one: StepCheck) -> dict[str, object]:

@@ -172,6 +172,7 @@ def test_a_result_beyond_its_tolerance_is_told_in_both_languages(
     spec["steps"][2]["params"] |= {"epochs": 1, "rate_micro": 10_000}
     english, chinese = call(spec, code=1), call(spec, "--lang", "zh", code=1)
     assert "beyond the tolerance" in english
+    assert "simulated parties on rows of bureau/people: " in english
     assert "超出容差" in chinese
     assert "0.02 / 0.03" in chinese
 
