@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from exchange.local import Consortium
+from exchange.sdk.client import NodeClient
 from ledger.entries import new_id
 from ledger.times import system_clock
 
@@ -46,8 +48,10 @@ def rows(quick: bool) -> Iterator[Row]:
         data = {name: [Path(folder, "data", name)] for name in NAMES[:2]}
         for (place,) in data.values():
             place.mkdir(mode=0o700, parents=True)
-        with Consortium.up(Path(folder, "home"), NAMES, data=data) as running:
-            desk = Desk(running, Path(folder, "data"), persons)
+        with ExitStack() as stack:
+            running = stack.enter_context(Consortium.up(Path(folder, "home"), NAMES, data=data))
+            clients = {name: stack.enter_context(running.client(name)) for name in NAMES}
+            desk = Desk(running, clients, Path(folder, "data"), persons)
             before = desk.spent()
             taken = desk.load(seconds)
             used = 1000 * (desk.spent() - before) / len(taken)
@@ -69,9 +73,8 @@ def rows(quick: bool) -> Iterator[Row]:
 class Desk:
     """A published model of two owners, and callers at the label holder's node."""
 
-    def __init__(self, running: Consortium, data: Path, persons: int) -> None:
-        self.running, self.persons = running, persons
-        self.at = {name: running.client(name) for name in NAMES}
+    def __init__(self, running: Consortium, clients: dict[str, NodeClient], data: Path, persons: int) -> None:
+        self.running, self.at, self.persons = running, clients, persons
         self.did = {str(row["name"]): str(row["did"]) for row in self.at["lender"].members()}
         for owner, controls in CONTROLS.items():
             for name, count in (("trained", TRAINED), ("served", persons)):
@@ -183,7 +186,7 @@ class Desk:
         return 1000 * (time.perf_counter() - started) / persons
 
 
-def score(node: Any, persons: list[str]) -> None:  # noqa: ANN401 - a client of the SDK
+def score(node: NodeClient, persons: list[str]) -> None:
     found = node.score(MODEL, persons, PURPOSE, wait_ms=5000)
     if any(one["score"] is None or one["fallbacks"] for one in found):
         raise AssertionError("expected every owner's part in every score")

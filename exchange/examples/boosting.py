@@ -1,4 +1,4 @@
-"""Boosted trees over columns of two owners: how the loss fell, or the label holder's own part."""
+"""Boosted trees over columns of two owners: how the loss fell, the label holder's own part, or scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from exchange.examples.stage import ANALYST, MIN_COHORT, Stage, step
 
-__all__ = ["fit", "own_part"]
+__all__ = ["fit", "own_part", "scored"]
 
 _PEOPLE, _ALONE = 400, 40
 _TREES, _DEPTH, _BINS, _RATE, _L2, _LEAST = 2, 2, 8, 0.3, 1.0, 1.0
@@ -32,14 +32,20 @@ _Rows = NDArray[np.bool_]
 
 def fit(stage: Stage) -> tuple[object, object]:
     """The analyst learns how the loss fell with each tree."""
-    answer = _trained(stage, ANALYST, {"loss": "recipients"}, "report/result")
-    return [float(loss) for _, loss in answer["rows"]], _plain()[0]
+    answer = _trained(stage, ANALYST, {"loss": "recipients"}, "report/result", ())
+    return [float(row[1]) for row in answer["rows"]], _plain()[0]
 
 
 def own_part(stage: Stage) -> tuple[object, object]:
     """The lender, who has the label, asks, and reads the weights of all leaves."""
-    answer = _trained(stage, "lender", {}, "model/trees")
+    answer = _trained(stage, "lender", {}, "model/trees", ())
     return [float(row[-1]) for row in answer["rows"] if row[-1] is not None], _plain()[1]
+
+
+def scored(stage: Stage) -> tuple[object, object]:
+    """How likely is each customer of the lender to pay late? The utility tells it sides of thresholds."""
+    answer = _trained(stage, "lender", {}, "model/score-trees", ("debt",))
+    return sorted(float(score) for _, score in answer["rows"]), sorted(_plain()[2])
 
 
 def _tables() -> dict[str, pa.Table]:
@@ -54,8 +60,8 @@ def _tables() -> dict[str, pa.Table]:
     return {"lender": lender.slice(0, _PEOPLE - _ALONE), "utility": utility.slice(_ALONE)}
 
 
-def _plain() -> tuple[list[float], list[float]]:
-    """The mean loss after each tree and the weights of all leaves, from the rows that both know."""
+def _plain() -> tuple[list[float], list[float], list[float]]:
+    """The mean loss after each tree, the weights of all leaves and the scores of the rows that both know."""
     tables = _tables()
     joined = tables["lender"].join(tables["utility"], "person", join_type="inner")
     label = joined["late"].to_numpy().astype(float)
@@ -71,7 +77,7 @@ def _plain() -> tuple[list[float], list[float]]:
             weights.append(float(-_RATE * g[rows].sum() / (h[rows].sum() + _L2)))
             margins[rows] += weights[-1]
         losses.append(float(np.mean(np.logaddexp(0, margins) - label * margins)))
-    return losses, weights
+    return losses, weights, (1 / (1 + np.exp(-margins))).tolist()
 
 
 def _sides(column: _Floats) -> list[_Rows]:
@@ -99,11 +105,18 @@ def _leaves(rows: _Rows, node: int, sides: list[_Rows], g: _Floats, h: _Floats) 
     return [*_leaves(rows & left, 2 * node, sides, g, h), *_leaves(rows & ~left, 2 * node + 1, sides, g, h)]
 
 
-def _trained(stage: Stage, asker: str, params: dict[str, Any], reader: str) -> dict[str, Any]:
-    terms = {"operations": ["psi/ecdh", "model/boosting"], "output_types": ["aggregate", "cardinality"]}
+def _trained(
+    stage: Stage, asker: str, params: dict[str, Any], last: str, scored_by: tuple[str, ...]
+) -> dict[str, Any]:
+    """Train, and read what came of it, or score the same rows by columns of the lender and the utility."""
+    terms = {
+        "operations": ["psi/ecdh", "model/boosting", "model/score-trees"],
+        "output_types": ["aggregate", "cardinality", "scores"],
+    }
     assets, agreements = {}, {}
+    name = f"boosting-{asker}-{last.partition('/')[2]}"
     for org, table in _tables().items():
-        assets[org] = stage.publish(org, f"boosting-{asker}", table, _COLUMNS[org], terms)
+        assets[org] = stage.publish(org, name, table, _COLUMNS[org], terms)
         if org != asker:
             agreements[assets[org]] = stage.agree(assets[org], list(_COLUMNS[org]), terms, asker=asker)
     lender, utility, asking = (stage.did(org) for org in ("lender", "utility", asker))
@@ -134,5 +147,16 @@ def _trained(stage: Stage, asker: str, params: dict[str, Any], reader: str) -> d
         },
         recipients=[asking],
     )
-    reading = step("read", reader, {"reader": asking}, after=["train"])
-    return dict(stage.run("Boosted trees", agreements, matching, training, reading, asker=asker))
+    if scored_by:
+        ending = step(
+            "score",
+            last,
+            {"owner-1": lender, "owner-2": utility},
+            inputs={"owner-1": read("lender", *scored_by), "owner-2": read("utility", "income", "age")},
+            after=["match", "train"],
+            params={"min_cohort": 50},
+            recipients=[lender],
+        )
+    else:
+        ending = step("read", last, {"reader": asking}, after=["train"])
+    return dict(stage.run("Boosted trees", agreements, matching, training, ending, asker=asker))

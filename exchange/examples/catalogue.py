@@ -60,6 +60,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             ("model/boosting", "model/trees", "psi/ecdh"),
             tolerance=0.00001,
         ),
+        Example(
+            "boosting-scores",
+            boosting.scored,
+            ("model/boosting", "model/score-trees", "psi/ecdh"),
+            tolerance=0.00001,
+        ),
         Example("common-customers", many.common, ("psi/many", "report/result")),
         Example("common-debts", many.hidden_figures, ("psi/sum", "report/result")),
         Example(
@@ -111,6 +117,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             horizontal.own_model,
             ("model/fedavg", "model/joint"),
             tolerance=0.15,
+        ),
+        Example(
+            "federated-boosting",
+            horizontal.boosted,
+            ("model/fedboost", "report/result"),
+            tolerance=0.00001,
         ),
         Example(
             "federated-clusters",

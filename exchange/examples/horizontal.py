@@ -1,7 +1,8 @@
-"""Models and clusters over the rows of three owners with the same columns; nobody sees another's sums."""
+"""Models, trees and clusters over rows of three owners with the same columns; nobody sees another's sums."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from exchange.examples.stage import ANALYST, OWNERS, Stage, step
 
-__all__ = ["averaged", "clustered", "own_model"]
+__all__ = ["averaged", "boosted", "clustered", "own_model"]
 
 _FEATURES: Final = ("debt", "income")
 _COLUMNS: Final = {
@@ -18,6 +19,14 @@ _COLUMNS: Final = {
     **dict.fromkeys(_FEATURES, ("feature", "AFTER_AGGREGATE")),
 }
 _TERMS: Final = {"operations": ["model/fedavg"], "output_types": ["aggregate"]}
+
+_TREE_FEATURES: Final = ("complaints", "months")
+_TREE_COLUMNS: Final = {
+    "left": ("label", "AFTER_AGGREGATE"),
+    **dict.fromkeys(_TREE_FEATURES, ("feature", "AFTER_AGGREGATE")),
+}
+_TREE_TERMS: Final = {"operations": ["model/fedboost"], "output_types": ["aggregate"]}
+_TREES, _LEAST, _RATE, _L2 = 3, 20, 0.3, 1.0
 
 _MIDDLES: Final = np.array([[1_500.0, 900.0], [5_000.0, 2_500.0], [8_000.0, 800.0]])
 """Of debt and income, around which rows of clusters lie, far from those of other clusters."""
@@ -36,21 +45,43 @@ def own_model(stage: Stage) -> tuple[object, object]:
     return _weights(_trained(stage, OWNERS[0], "owners", "model/joint")), _pooled()
 
 
+def boosted(stage: Stage) -> tuple[object, object]:
+    """Which customers leave, by complaints and months with a contract, at three owners together?"""
+    agreements, inputs = _published(stage, "contracts", _customers, _TREE_COLUMNS, _TREE_TERMS)
+    growing = step(
+        "grow",
+        "model/fedboost",
+        {**_owners(stage), "aggregator": stage.did(ANALYST)},
+        inputs=inputs,
+        params={
+            "label": "left",
+            "bounds": {
+                "complaints": {"lower": "0", "upper": "4"},
+                "months": {"lower": "0", "upper": "12"},
+            },
+            "model": "recipients",
+            "trees": _TREES,
+            "depth": 1,
+            "min_cohort": _LEAST,
+            "threshold": len(OWNERS),
+            "patience_s": 60,
+        },
+        recipients=[stage.did(ANALYST)],
+    )
+    reading = step("read", "report/result", {"reader": stage.did(ANALYST)}, after=["grow"])
+    rows = dict(stage.run("Customers who leave", agreements, growing, reading))["rows"]
+    trees = [rows[at : at + 3] for at in range(0, len(rows), 3)]
+    found = [[root[2], left[6], float(left[5]), right[6], float(right[5])] for root, left, right in trees]
+    return found, _pooled_trees()
+
+
 def clustered(stage: Stage) -> tuple[object, object]:
     """Which groups of customers are there, by debt and income, at three owners together?"""
-    agreements, inputs = {}, {}
-    for number, org in enumerate(OWNERS, start=1):
-        rows, _ = _grouped(number)
-        table = pa.table({name: rows[:, at] for at, name in enumerate(_FEATURES)})
-        asset = stage.publish(org, "customers", table, _CLUSTER_COLUMNS, _CLUSTER_TERMS)
-        agreements[asset] = stage.agree(asset, list(_CLUSTER_COLUMNS), _CLUSTER_TERMS)
-        named = [{"name": name, "decimals": 0} for name in _CLUSTER_COLUMNS]
-        inputs[f"owner-{number}"] = {"asset": asset, "columns": named}
-    owners = {f"owner-{number}": stage.did(org) for number, org in enumerate(OWNERS, start=1)}
+    agreements, inputs = _published(stage, "customers", _clusters, _CLUSTER_COLUMNS, _CLUSTER_TERMS)
     grouping = step(
         "group",
         "model/kmeans",
-        {**owners, "aggregator": stage.did(ANALYST)},
+        {**_owners(stage), "aggregator": stage.did(ANALYST)},
         inputs=inputs,
         params={
             "clusters": 3,
@@ -67,6 +98,32 @@ def clustered(stage: Stage) -> tuple[object, object]:
     return _centres([[int(row[1]), row[3], float(row[4])] for row in found["rows"]]), _pooled_centres()
 
 
+def _pooled_trees() -> list[list[object]]:
+    """Boosted stumps over the rows of all: of each its column, and rows and weight on either side."""
+    table = pa.concat_tables([_customers(number) for number in range(1, len(OWNERS) + 1)])
+    label: NDArray[np.float64] = table["left"].to_numpy().astype(np.float64)
+    margins = np.full(len(label), np.log(label.mean() / (1 - label.mean())))
+    found: list[list[object]] = []
+    for _ in range(_TREES):
+        fitted = 1 / (1 + np.exp(-margins))
+        g, h = fitted - label, fitted * (1 - fitted)
+        stumps = []
+        for name in _TREE_FEATURES:
+            values: NDArray[np.int64] = table[name].to_numpy()
+            for value in np.unique(values)[:-1]:
+                sides = (values <= value, values > value)
+                gain = sum(g[side].sum() ** 2 / (h[side].sum() + _L2) for side in sides)
+                stumps.append((gain, name, sides))
+        _, name, sides = max(stumps, key=lambda stump: float(stump[0]))
+        stump: list[object] = [name]
+        for side in sides:
+            weight = -_RATE * float(g[side].sum()) / (float(h[side].sum()) + _L2)
+            stump += [int(side.sum()), weight]
+            margins = margins + weight * side
+        found.append(stump)
+    return found
+
+
 def _centres(lines: list[list[Any]]) -> list[list[object]]:
     """Clusters by debt, as rows, column and centre; their own order is that of their start."""
     pairs = [lines[at : at + len(_FEATURES)] for at in range(0, len(lines), len(_FEATURES))]
@@ -80,6 +137,20 @@ def _pooled_centres() -> list[list[object]]:
     return [
         [len(own), name, float(own[:, at].mean())] for own in members for at, name in enumerate(_FEATURES)
     ]
+
+
+def _customers(number: int) -> pa.Table:
+    generator = np.random.Generator(np.random.PCG64(number))
+    rows = 300 + 40 * number
+    complaints, months = generator.integers(0, 5, rows), generator.integers(0, 12, rows)
+    fitted = 0.8 * (complaints - 2) - 0.25 * (months - 6)
+    left = (generator.random(rows) < 1 / (1 + np.exp(-fitted))).astype(np.int64)
+    return pa.table({"left": left, "complaints": complaints, "months": months})
+
+
+def _clusters(number: int) -> pa.Table:
+    rows, _ = _grouped(number)
+    return pa.table({name: rows[:, at] for at, name in enumerate(_FEATURES)})
 
 
 def _grouped(number: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -116,19 +187,35 @@ def _weights(result: dict[str, Any]) -> list[list[object]]:
     return [[row[1], float(row[3])] for row in result["rows"]]
 
 
-def _trained(stage: Stage, asker: str, model: str, reader: str) -> dict[str, Any]:
+def _owners(stage: Stage) -> dict[str, str]:
+    return {f"owner-{number}": stage.did(org) for number, org in enumerate(OWNERS, start=1)}
+
+
+def _published(
+    stage: Stage,
+    asset: str,
+    table: Callable[[int], pa.Table],
+    columns: Mapping[str, tuple[str, str]],
+    terms: dict[str, Any],
+    asker: str = ANALYST,
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Have every owner publish its table and agree to its use: the agreements, and a step's inputs."""
     agreements, inputs = {}, {}
     for number, org in enumerate(OWNERS, start=1):
-        asset = stage.publish(org, f"late-{model}", _table(number), _COLUMNS, _TERMS)
+        name = stage.publish(org, asset, table(number), columns, terms)
         if org != asker:
-            agreements[asset] = stage.agree(asset, list(_COLUMNS), _TERMS, asker=asker)
-        named = [{"name": name, "decimals": 0} for name in _COLUMNS]
-        inputs[f"owner-{number}"] = {"asset": asset, "columns": named}
-    owners = {f"owner-{number}": stage.did(org) for number, org in enumerate(OWNERS, start=1)}
+            agreements[name] = stage.agree(name, list(columns), terms, asker=asker)
+        named = [{"name": column, "decimals": 0} for column in columns]
+        inputs[f"owner-{number}"] = {"asset": name, "columns": named}
+    return agreements, inputs
+
+
+def _trained(stage: Stage, asker: str, model: str, reader: str) -> dict[str, Any]:
+    agreements, inputs = _published(stage, f"late-{model}", _table, _COLUMNS, _TERMS, asker)
     training = step(
         "train",
         "model/fedavg",
-        {**owners, "aggregator": stage.did(ANALYST)},
+        {**_owners(stage), "aggregator": stage.did(ANALYST)},
         inputs=inputs,
         params={
             "label": "late",

@@ -39,9 +39,13 @@ __all__ = [
     "Held",
     "Traffic",
     "attendance",
+    "check_bounds",
     "check_held",
     "check_owners",
+    "check_shown",
     "estimates_of",
+    "label_last",
+    "labelled_ranges",
     "minimum_of",
     "others_of",
     "own_rows",
@@ -158,6 +162,44 @@ def check_owners(step: Step) -> list[str]:
                 f"{at}.inputs.{role}.columns", f"{', '.join(sorted(names))}", "other columns"
             )
     return names
+
+
+def check_shown(context: StepContext, least: int, what: str) -> None:
+    """Check that what is shown of at least so many rows of all owners together keeps this owner's own rules.
+
+    Raises:
+        JobFailed: its minimum is larger, or dominance is to be checked.
+    """
+    step = context.step
+    if minimum_of(context) > least:
+        raise JobFailed(f"step {step.id}: expected min_cohort of at least this owner's minimum, got less")
+    if context.rules.dominance_percent or context.rules.p_percent:
+        raise JobFailed(f"step {step.id}: dominance in {what} of all owners cannot be checked here")
+
+
+def label_last(step: Step) -> tuple[str, ...]:
+    """The features in the order of owner-1, then the label."""
+    label = str(step.params["label"])
+    return (*(one.name for one in step.inputs["owner-1"].columns if one.name != label), label)
+
+
+def labelled_ranges(
+    step: Step, bounds: Mapping[str, Bounds], where: str, *, is_class: bool
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The bounds of columns as `label_last` has them, in their units; those of a class are 0 and 1.
+
+    Raises:
+        InvalidRequest: bounds of other columns, or of a class too; by name.
+    """
+    by_name = {column.name: column for column in step.inputs["owner-1"].columns}
+    columns = [by_name[name] for name in label_last(step)]
+    lower, upper = scaled_ranges(bounds, columns[:-1] if is_class else columns, where)
+    return ((*lower, 0.0), (*upper, 1.0)) if is_class else (lower, upper)
+
+
+def check_bounds(value: object, at: str) -> None:
+    """Check a parameter of bounds by column; raises ``InvalidRequest``."""
+    read_as(dict[str, Bounds], value, at)
 
 
 def scaled_ranges(

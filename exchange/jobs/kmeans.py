@@ -24,10 +24,11 @@ from exchange.jobs.horizontal import (
     Held,
     Traffic,
     attendance,
+    check_bounds,
     check_held,
     check_owners,
+    check_shown,
     estimates_of,
-    minimum_of,
     others_of,
     own_rows,
     owners_of,
@@ -123,10 +124,7 @@ def _run(context: StepContext) -> Outcome:
     if context.role == AGGREGATOR:
         found = horizontal.aggregate_clusters(others, terms, agreed, context.progress)
     else:
-        if minimum_of(context) > agreed.least:
-            raise JobFailed(f"step {step.id}: expected min_cohort of at least this owner's minimum, got less")
-        if context.rules.dominance_percent or context.rules.p_percent:
-            raise JobFailed(f"step {step.id}: dominance in clusters of all owners cannot be checked here")
+        check_shown(context, agreed.least, "clusters")
         rows, number = own_rows(context, agreed.names), owners_of(step).index(context.role) + 1
         found = horizontal.cluster(
             context.channel(AGGREGATOR), others, terms, number, agreed, rows, context.rng, context.progress
@@ -179,10 +177,6 @@ def _check(step: Step) -> None:
     agreed_by(step)
     if not step.recipients:
         raise InvalidRequest(f"steps.{step.id}.recipients", "who receives the clusters", "nobody")
-
-
-def _check_bounds(value: object, at: str) -> None:
-    read_as(dict[str, Bounds], value, at)
 
 
 def _rounds(step: Step) -> int:
@@ -238,7 +232,7 @@ COMPONENT = Component(
         "clusters": Param("how many, at most", whole_number(2, MAX_CLUSTERS)),
         "bounds": Param(
             "of every column lower and upper, by which it is scaled and to which values are clipped",
-            _check_bounds,
+            check_bounds,
         ),
         "seed": Param("of the first centres, drawn within the bounds", whole_number(0, 2**31 - 1)),
         **TAKING_PART,

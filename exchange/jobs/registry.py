@@ -19,6 +19,7 @@ from exchange.jobs import (
     encrypted_sums,
     fast_intersection,
     intersection,
+    joint_model,
     joint_statistics,
     kmeans,
     over_threshold,
@@ -36,7 +37,7 @@ from exchange.jobs.engines import Engine
 from exchange.jobs.evaluation import component as evaluation
 from exchange.jobs.evaluation import report as evaluation_report
 from exchange.jobs.fedavg import component as fedavg
-from exchange.jobs.fedavg import model as joint_model
+from exchange.jobs.fedboost import component as fedboost
 from exchange.jobs.preparation import component as preparation
 from exchange.jobs.psi import cardinality, unbalanced
 from exchange.jobs.regression import component as regression
@@ -45,6 +46,7 @@ from exchange.jobs.results_reader import reader_of
 from exchange.jobs.scorecard import card, woe
 from exchange.jobs.scorecard import reader as own_bins
 from exchange.jobs.scoring import component as scoring
+from exchange.jobs.scoring import trees as tree_scores
 from exchange.jobs.secret_columns import component as secret_columns
 from exchange.jobs.secret_columns import engine as secret_engine
 from exchange.jobs.spec import JobSpec, Step
@@ -139,6 +141,7 @@ def built_in() -> Registry:
         evaluation.COMPONENT,
         fast_intersection.COMPONENT,
         fedavg.COMPONENT,
+        fedboost.COMPONENT,
         intersection.COMPONENT,
         joint_statistics.COMPONENT,
         kmeans.COMPONENT,
@@ -147,6 +150,7 @@ def built_in() -> Registry:
         regression.POISSON,
         scoring.COMPONENT,
         stability.COMPONENT,
+        tree_scores.COMPONENT,
         statistics.COMPONENT,
         card.COMPONENT,
         woe.COMPONENT,

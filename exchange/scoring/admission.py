@@ -112,6 +112,7 @@ class Admission:
         Raises:
             ScoreRefused: with every reason.
             Conflict: this node does not know yet, or not any more, what the ledger says.
+            StoreUnavailable: the count could not be written; the ticket counts as answered until a restart.
         """
         if not self._ledger.is_caught_up:
             raise Conflict("this node's copy of the ledger is not caught up yet")
@@ -128,6 +129,7 @@ class Admission:
             raise ScoreRefused(
                 tuple(reason.code for reason in reasons), "; ".join(reason.text for reason in reasons)
             )
+        self._kept.secure()
         return question.row
 
     def _read(self, consumer: str, shown: object) -> _Question:

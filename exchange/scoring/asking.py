@@ -158,7 +158,7 @@ class Asking:
         own = [None if math.isnan(one) else one for one in self._models.table(row).find(asked.persons)]
         partials: dict[str, list[float | None]] = {self._name(self._keys.did): own}
         pending = self._begun(list(owners.values()), row, asked)
-        for owner in owners.values():
+        for owner in reversed(list(owners.values())):  # the last one's call is made where its answer is read
             partials[owner.name] = self._answered(owner, row, asked, pending[owner.name])
         fallback = {owner.name for did, owner in owners.items() if row["parts"][did]["fallback"] == "mean"}
         label = self._models.label(row)
@@ -189,7 +189,8 @@ class Asking:
             }
             ticket["sig"] = base64url.encode(self._keys.tx.sign(ticket_message(ticket)))
             call = encode_call(ticket, asked.persons)
-            pending[owner.name] = self._links.ask(owner.peer, call, asked.wait_ms / 1000)
+            is_last = owner is owners[-1]
+            pending[owner.name] = self._links.ask(owner.peer, call, asked.wait_ms / 1000, is_last=is_last)
         return pending
 
     def _answered(

@@ -1,16 +1,19 @@
 """Gradient boosted trees over columns of several owners that nobody sees in clear (SecureBoost).
 
 `bin_columns` prepares an owner's columns at its own node, `label_holder` and `feature_owner` grow the trees,
-`costs` states what is sent. docs/models-boosting.md says who learns what.
+`costs` states what is sent; `margins_of` and `tell_sides` score other rows. docs/models-boosting.md says who
+learns what.
 """
 
 from federated.boosting.binning import Binned, bin_columns
-from federated.boosting.objectives import auc, check_label, scores
+from federated.boosting.objectives import auc, check_label, confusion, scores
 from federated.boosting.protocol import Ensemble, OwnPart, feature_owner, label_holder
+from federated.boosting.scoring import SCORING, margins_of, tell_sides
 from federated.boosting.settings import SPEC, Objective, Settings, Sizes
 from federated.boosting.trees import OwnSplit, Split, Tree
 
 __all__ = [
+    "SCORING",
     "SPEC",
     "Binned",
     "Ensemble",
@@ -24,7 +27,10 @@ __all__ = [
     "auc",
     "bin_columns",
     "check_label",
+    "confusion",
     "feature_owner",
     "label_holder",
+    "margins_of",
     "scores",
+    "tell_sides",
 ]

@@ -1,14 +1,15 @@
 """The messages between the label holder and another owner, checked before they are used.
 
 label holder                                     owner of columns
-  terms        rows, trees, depth  <--->  rows, trees, depth, cuts of each column
+  terms        rows and settings  <--->  rows and settings, cuts of each column
   key          size of a block, public key  --->
-  for each tree, for each level until no node is examined:
+  for each round of trees, one or one for each class, for each level until no node is examined:
     nodes      how many nodes are examined  --->
     blocks     their encrypted gradients, block by block  --->
                            <---  sums     of every bin, for each of these nodes
     splits     column and cut of each split it won  --->
                            <---  sides    of every row at each of these splits
+  kept         after each round, where there is a patience: how many are kept, 0 while they grow  --->
 """
 
 from __future__ import annotations
@@ -26,16 +27,20 @@ from mpc.transcript import ConfirmedChannel
 __all__ = [
     "CHUNK",
     "PIECE_BYTES",
+    "TERMS",
+    "decode_kept",
     "decode_nodes",
     "decode_sides",
     "decode_splits",
     "decode_terms",
+    "encode_kept",
     "encode_nodes",
     "encode_sides",
     "encode_splits",
     "encode_terms",
     "receive_bytes",
     "send_bytes",
+    "unpacked_sides",
 ]
 
 PIECE_BYTES = 1024 * 1024
@@ -44,21 +49,29 @@ CHUNK = PIECE_BYTES // bfv.CIPHERTEXT_BYTES
 _MAX_COLUMNS = 256
 
 
-def encode_terms(rows: int, settings: Settings, counts: tuple[int, ...]) -> bytes:
+TERMS = ("aligned rows", "rows held out", "trees", "classes", "depth", "patience")
+"""What has to be equal at all owners."""
+
+
+def _terms(rows: int, held_out: int, settings: Settings) -> tuple[int, ...]:
+    return rows, held_out, settings.trees, settings.classes, settings.depth, settings.patience
+
+
+def encode_terms(rows: int, held_out: int, settings: Settings, counts: tuple[int, ...]) -> bytes:
     """Encode what has to be equal at both, and the cuts of each own column; the label holder states none."""
-    head = (rows, settings.trees, settings.depth)
+    head = _terms(rows, held_out, settings)
     return b"".join(map(wire.encode_uint64, head)) + wire.encode_array(np.array(counts, dtype=np.uint64))
 
 
-def decode_terms(payload: bytes, rows: int, settings: Settings) -> tuple[int, ...]:
+def decode_terms(payload: bytes, rows: int, held_out: int, settings: Settings) -> tuple[int, ...]:
     """The cuts of the other owner's columns.
 
     Raises:
-        InputsDisagree: another number of rows or trees, or another depth.
+        InputsDisagree: another number of rows, in all or held out, or another setting.
         MalformedMessage: no columns, too many, or too many cuts.
     """
     reader = wire.Reader("terms", payload)
-    for name, own in (("aligned rows", rows), ("trees", settings.trees), ("depth", settings.depth)):
+    for name, own in zip(TERMS, _terms(rows, held_out, settings), strict=True):
         if (theirs := reader.uint64(name)) != own:
             raise InputsDisagree(name, own, theirs)
     counts = reader.array("cuts", "<u8", (None,))
@@ -75,7 +88,7 @@ def encode_nodes(nodes: int, blocks: Blocks | None) -> bytes:
 
 
 def decode_nodes(payload: bytes, rows: int, most: int) -> tuple[int, Blocks | None]:
-    """How many nodes of a level are examined and the layout; without one the tree ends.
+    """How many nodes of a level are examined and the layout; without one the round ends.
 
     Raises:
         MalformedMessage: more nodes than the level can have, or a layout that there is not.
@@ -91,6 +104,32 @@ def decode_nodes(payload: bytes, rows: int, most: int) -> tuple[int, Blocks | No
         return nodes, Blocks(rows, vectors, size)
     except InvalidInput as error:
         raise MalformedMessage(f"nodes: {error}") from error
+
+
+def encode_kept(kept: int) -> bytes:
+    """Encode how many rounds of trees are kept; 0 while they grow."""
+    return wire.encode_uint64(kept)
+
+
+def decode_kept(payload: bytes, grown: int, settings: Settings) -> int:
+    """How many rounds of trees are kept; 0 while they grow.
+
+    Raises:
+        MalformedMessage: growth ends before a patience can have run out, or not with the last round, or not
+            as many rounds are kept as the patience says.
+    """
+    reader = wire.Reader("kept", payload)
+    kept = reader.uint64("rounds")
+    reader.finish()
+    waited = grown - settings.patience
+    if grown == settings.trees:
+        least = max(waited, 1)
+        if not least <= kept <= grown:
+            raise MalformedMessage(f"kept: expected {least} to {grown} after the last round, got {kept}")
+    elif kept and kept != waited:
+        expected = f"0 or {waited}" if waited > 0 else "0"
+        raise MalformedMessage(f"kept: expected {expected} after {grown} rounds, got {kept}")
+    return kept
 
 
 def encode_splits(splits: list[tuple[int, int]]) -> bytes:
@@ -122,6 +161,11 @@ def decode_sides(payload: bytes, splits: int, rows: int) -> NDArray[np.bool_]:
     reader = wire.Reader("sides", payload)
     packed = reader.array("sides", "u1", (splits, -(-rows // 8)))
     reader.finish()
+    return unpacked_sides(packed, rows)
+
+
+def unpacked_sides(packed: NDArray[np.uint8], rows: int) -> NDArray[np.bool_]:
+    """Which rows go left, from uint8[splits, rows / 8]; refuses bits beyond the rows."""
     found = np.unpackbits(packed, axis=1)
     if np.any(found[:, rows:]):
         raise MalformedMessage(f"sides: bits beyond the {rows} rows")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from federated.horizontal.models import CHUNK_ROWS, Floats
 from federated.horizontal.settings import MAX_COLUMNS, MAX_ROUNDS
-from federated.horizontal.standardise import check_finite
+from federated.horizontal.standardise import check_bounds, check_finite, in_unit
 from mpc.errors import InvalidInput
 
 __all__ = ["MAX_CLUSTERS", "Clusters", "Codes", "moved_centres", "nearest", "start", "summed"]
@@ -57,9 +57,7 @@ class Clusters:
         ):
             if not low <= value <= high:
                 raise InvalidInput(f"{name}: expected {low} to {high}, got {value}")
-        for name, lower, upper in zip(self.names, self.lower, self.upper, strict=True):
-            if not -np.inf < lower < upper < np.inf:
-                raise InvalidInput(f"bounds of {name}: expected lower below upper, got {lower} and {upper}")
+        check_bounds(self.names, self.lower, self.upper)
 
     @property
     def least_rows(self) -> int:
@@ -77,9 +75,7 @@ class Clusters:
             raise InvalidInput(f"expected rows of {len(self.names)} columns, got {rows.shape}")
         for number, name in enumerate(self.names):
             check_finite(rows[:, number], name)
-        lower, upper = np.array(self.lower), np.array(self.upper)
-        scaled: Floats = (np.clip(rows, lower, upper) - lower) / (upper - lower)
-        return scaled
+        return in_unit(rows, self.lower, self.upper)
 
     def in_units(self, centres: Floats) -> Floats:
         """Centres in the units of the columns: float64[clusters, columns]."""

@@ -1,18 +1,24 @@
-"""What federated averaging and k-means send, as formulas of public sizes; tests measure them.
+"""What federated averaging, boosting and k-means send, as formulas of public sizes; tests measure them.
 
 Nobody drops out.
 """
 
 from __future__ import annotations
 
-from federated.horizontal import kmeans, rounds
+from collections.abc import Sequence
+
+from federated.horizontal import boosting, kmeans, rounds
 from federated.horizontal.clusters import Clusters
 from federated.horizontal.encoding import LIMBS
 from federated.horizontal.settings import Settings
+from federated.horizontal.trees import Boosting
 from mpc.aggregation import secagg
 from mpc.transcript import CONFIRMATION_BYTES
 
 __all__ = [
+    "boosting_compared",
+    "boosting_receiving_phases",
+    "boosting_sent",
     "compared",
     "kmeans_compared",
     "kmeans_receiving_phases",
@@ -35,6 +41,31 @@ def compared(owners: int, settings: Settings) -> int:
 def receiving_phases(role: str, owners: int, settings: Settings) -> int:
     """Return the receiving phases of an ``owner`` over all its channels, or of the aggregator with each."""
     return _phases(role, owners, _count(settings))
+
+
+def boosting_sent(role: str, owners: int, agreed: Boosting, asked: Sequence[tuple[int, int]]) -> int:
+    """Return the bytes that an ``owner`` sends, or the ``aggregator`` to each owner.
+
+    Args:
+        role: of the sender.
+        owners: how many.
+        agreed: what they agreed to.
+        asked: of each round, nodes examined and bins of all columns.
+    """
+    told, entered = zip(
+        boosting.lengths(agreed), *(boosting.lengths(agreed, *one) for one in (*asked, (0, 0))), strict=True
+    )
+    return _sent(role, owners, list(zip((0, *told[:-1]), entered, strict=True)), 2)
+
+
+def boosting_compared(owners: int, asked: Sequence[object]) -> int:
+    """Return the bytes of digests that an owner sends the other owners, and receives of them."""
+    return (len(asked) + 3) * rounds.compared_bytes(owners)
+
+
+def boosting_receiving_phases(role: str, owners: int, asked: Sequence[object]) -> int:
+    """Return the receiving phases of an ``owner`` over all its channels, or of the aggregator with each."""
+    return _phases(role, owners, len(asked) + 2)
 
 
 def kmeans_sent(role: str, owners: int, agreed: Clusters, steps: int) -> int:

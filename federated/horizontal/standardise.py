@@ -13,7 +13,7 @@ from federated.horizontal.settings import Family
 from mpc.errors import InvalidInput, ValueOutOfRange
 from mpc.secrecy import Unprintable
 
-__all__ = ["Scales", "Table", "check_finite", "scales_of", "squares", "sums"]
+__all__ = ["Scales", "Table", "check_bounds", "check_finite", "in_unit", "scales_of", "squares", "sums"]
 
 _CONSTANT: Final = 1e-9
 """A deviation below this part of the mean is rounding."""
@@ -117,3 +117,17 @@ def check_finite(column: Floats, name: str) -> None:
     misfits = int(np.count_nonzero(~np.isfinite(column)))
     if misfits:
         raise ValueOutOfRange(f"column {name}: {misfits} of {len(column)} values are missing or not finite")
+
+
+def check_bounds(names: Sequence[str], lower: Sequence[float], upper: Sequence[float]) -> None:
+    """Check that bounds are finite and in order; raises ``InvalidInput``, by column."""
+    for name, low, high in zip(names, lower, upper, strict=True):
+        if not -np.inf < low < high < np.inf:
+            raise InvalidInput(f"bounds of {name}: expected lower below upper, got {low} and {high}")
+
+
+def in_unit(rows: Floats, lower: Sequence[float], upper: Sequence[float]) -> Floats:
+    """Rows scaled by bounds to 0 to 1, values beyond the bounds at them: float64[rows, columns]."""
+    low, high = np.array(lower), np.array(upper)
+    scaled: Floats = (np.clip(rows, low, high) - low) / (high - low)
+    return scaled

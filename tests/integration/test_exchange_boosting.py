@@ -13,7 +13,7 @@ import pytest
 
 from exchange.testing import ConsortiumInProcess
 from federated import boosting
-from federated.boosting import Settings
+from federated.boosting import Objective, Settings
 from ledger.entries import new_id
 from ledger.times import system_clock
 from mpc.mesh import Mesh, mesh_run
@@ -33,15 +33,17 @@ DEBT, INCOME, AGE = (
 )
 FITTED = (DEBT - 4_000) / 1_500 - (INCOME - 2_500) / 700 + (AGE > 50)
 LATE = (RNG.random(PEOPLE) < 1 / (1 + np.exp(-FITTED))).astype(np.int64)
+KIND = np.digitize(FITTED, [-0.7, 0.7])
 IDS = [f"p{i:03d}" for i in range(PEOPLE)]
 TABLES = {
-    "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "debt": DEBT[:220]}),
+    "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "kind": KIND[:220], "debt": DEBT[:220]}),
     "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:], "age": AGE[40:]}),
 }
 CONTROLS = {
     "lender": {
         "person": ("identifier", "AFTER_JOIN"),
         "late": ("label", "AFTER_AGGREGATE"),
+        "kind": ("label", "AFTER_AGGREGATE"),
         "debt": ("feature", "AFTER_AGGREGATE"),
     },
     "bureau": {
@@ -79,12 +81,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInPr
 
 def _terms(columns: list[str]) -> dict[str, Any]:
     return {
-        "operations": ["psi/ecdh", "model/boosting"],
+        "operations": ["psi/ecdh", "model/boosting", "model/score-trees"],
         "columns": columns,
         "uses": 20,
         "expires": EXPIRES,
         "min_cohort": 50,
-        "output_types": ["aggregate", "cardinality"],
+        "output_types": ["aggregate", "cardinality", "scores"],
     }
 
 
@@ -123,7 +125,7 @@ def train(at: ConsortiumInProcess, submitter: str, params: dict[str, Any], reade
         "model/boosting",
         {"owner-1": lender, "owner-2": bureau},
         inputs={
-            "owner-1": _input("lender/loans", "late", "debt"),
+            "owner-1": _input("lender/loans", str(params.get("label", "late")), "debt"),
             "owner-2": _input("bureau/people", "income", "age"),
         },
         after=["match"],
@@ -131,6 +133,13 @@ def train(at: ConsortiumInProcess, submitter: str, params: dict[str, Any], reade
         recipients=[own],
     )
     read = _step("read", reader, {"reader": own}, after=["train"])
+    if reader == "model/score-trees":
+        read = fit | {
+            "id": "read",
+            "component": reader,
+            "after": ["match", "train"],
+            "params": {"min_cohort": 50},
+        }
     spec = {
         "v": 1,
         "job": new_id("job", system_clock),
@@ -170,6 +179,49 @@ def test_the_one_who_asked_reads_how_the_loss_fell_on_the_matched_rows(running: 
     shown = running.client("regulator").entries(job=answer["job"], type_="receipt.step")
     receipts = {(entry["name"], entry["body"]["step"]) for entry in shown}
     assert {("lender", "train"), ("bureau", "train")} <= receipts
+
+
+def test_the_result_says_how_many_trees_the_rows_held_out_left(running: ConsortiumInProcess) -> None:
+    # Which rows are held out is drawn anew in every job; two hundred deep trees overfit whichever they are.
+    grown: dict[str, Any] = {
+        "trees": 200,
+        "depth": 4,
+        "rate_micro": 1_000_000,
+        "test_percent": 30,
+        "patience": 1,
+    }
+    grown |= {"top_rate_micro": 400_000, "other_rate_micro": 300_000, "monotone": {"owner-1": {"debt": 1}}}
+    answer = train(running, "analyst", {"loss": "recipients", **grown}, "report/result")
+    facts, held_out = answer["facts"], [float(row[2]) for row in answer["rows"]]
+    assert (facts["rows"], facts["held_out"]) == (126, 54)
+    assert facts["trees"] == len(held_out) - 1 < 199
+    assert min(held_out) == held_out[facts["trees"] - 1]
+    assert float(answer["rows"][-1][1]) < np.log(2)
+
+
+def test_trees_of_classes_are_told_apart(running: ConsortiumInProcess) -> None:
+    classes = {
+        "label": "kind",
+        "objective": "softmax",
+        "classes": 3,
+        "test_percent": 30,
+        "loss": "recipients",
+    }
+    answer = train(running, "analyst", classes, "report/result")
+    assert (answer["facts"]["trees"], len(answer["rows"])) == (GROWN["trees"], GROWN["trees"])
+    assert float(answer["rows"][-1][1]) < float(answer["rows"][0][1])
+    assert float(answer["facts"]["accuracy"]) > 0.5
+    assert [len(line) for line in answer["facts"]["held_out_confusion"]] == [3, 3, 3]
+
+
+def test_the_label_holder_scores_the_matched_rows_by_the_trees_of_one_job(
+    running: ConsortiumInProcess,
+) -> None:
+    answer = train(running, "lender", {}, "model/score-trees")
+    expected = boosting.scores(pooled().margins, Objective.LOGISTIC)[0]
+    assert [int(row) for row, _ in answer["rows"]] == list(range(40, 220))
+    assert sorted(float(score) for _, score in answer["rows"]) == pytest.approx(sorted(expected), abs=1e-9)
+    assert "income" not in json.dumps(answer)
 
 
 def test_an_owner_that_asked_reads_the_structure_and_its_own_thresholds(running: ConsortiumInProcess) -> None:

@@ -1,4 +1,4 @@
-"""Federated averaging over four owners and an aggregator, as a job through hub and nodes."""
+"""Averaging and boosting over four owners and an aggregator, as jobs through hub and nodes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInPr
 
 def asked_of() -> dict[str, Any]:
     return {
-        "operations": ["model/fedavg"],
+        "operations": ["model/fedavg", "model/fedboost"],
         "columns": list(COLUMNS),
         "uses": 9,
         "expires": "2099-01-01T00:00:00Z",
@@ -103,6 +103,7 @@ def submit(
     asker: str,
     agreements: dict[str, str],
     reader: str,
+    component: str = "model/fedavg",
     **params: Any,
 ) -> str:
     """A job over all four owners of whom three must stay; its id."""
@@ -111,7 +112,7 @@ def submit(
     empty: dict[str, Any] = {"inputs": {}, "after": [], "params": {}, "recipients": [], "version": 1}
     training = empty | {
         "id": "train",
-        "component": "model/fedavg",
+        "component": component,
         "parties": {role: running.did(owner) for role, owner in roles.items()}
         | {"aggregator": running.did("analyst")},
         "inputs": {
@@ -185,6 +186,48 @@ def test_an_owner_that_fails_in_the_middle_of_training_is_absent(
         entry["actor"]: entry["body"]["absent"] for entry in receipts if entry["body"]["step"] == "train"
     }
     assert stated == {running.did(name): [south] for name in (*present, "analyst")}
+
+
+def test_an_owner_reads_trees_of_all_that_stayed(
+    running: ConsortiumInProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One owner fails between the round of the bins and the first tree."""
+    real, entered = secagg.owner, []
+
+    def fails(channel: Any, vector: Any, *, number: int, owners: int, **more: Any) -> Any:
+        if owners == len(OWNERS) and number == 2:
+            entered.append(number)
+            if len(entered) == 2:
+                raise JobFailed("the disk is full")
+        return real(channel, vector, number=number, owners=owners, **more)
+
+    monkeypatch.setattr(secagg, "owner", fails)
+    bounds = {"debt": {"lower": "0", "upper": "8000"}, "income": {"lower": "0", "upper": "5000"}}
+    growing = {"bounds": bounds, "trees": 2, "depth": 2, "bins": 8, "model": "owners"}
+    unused = dict.fromkeys(("family", "rounds", "batch"))
+    north = running.client("north")
+    agreements = agreed(running, "north")
+    job = submit(running, "north", agreements, "model/joint", "model/fedboost", **growing, **unused)
+    north.wait_job(job, timeout_s=BOUND_S)
+    answer = north.result(job)[0]
+    table = pa.concat_tables([TABLES[owner] for owner in ("north", "east", "west")])
+    margins = np.full(len(table), float(answer["facts"]["base"]))
+    for tree in (1, 2):
+        at = {1: np.ones(len(table), dtype=bool)}
+        lines = [row[1:] for row in answer["rows"] if row[0] == tree]
+        assert len(lines) > 1
+        for node, column, threshold, _, weight, rows in lines:
+            assert rows == np.count_nonzero(at[node])
+            if column is None:
+                margins[at[node]] += float(weight)
+            else:
+                goes_left = table[column].to_numpy() < float(threshold)
+                at[2 * node], at[2 * node + 1] = at[node] & goes_left, at[node] & ~goes_left
+    label = table["late"].to_numpy()
+    losses = [float(one) for one in answer["facts"]["losses"]]
+    assert losses[2] == pytest.approx(np.mean(np.logaddexp(0, margins) - label * margins), abs=1e-9)
+    assert losses[2] < losses[0]
+    assert answer["facts"]["rows"] == 360
 
 
 def test_an_aggregator_that_sends_one_owner_another_model_has_no_result(

@@ -292,12 +292,12 @@ def test_a_ticket_that_a_receipt_has_overtaken_is_signed_anew(
     links = owners.running.nodes["lender"]._scoring.links
     ask, sent = links.ask, list[bytes]()
 
-    def overtaken(peer: Any, call: bytes, timeout_s: float) -> Any:
+    def overtaken(peer: Any, call: bytes, timeout_s: float, **how: Any) -> Any:
         sent.append(call)
         if len(sent) == 1:
             owners.score("P061")
             owners.report()
-        return ask(peer, call, timeout_s)
+        return ask(peer, call, timeout_s, **how)
 
     monkeypatch.setattr(links, "ask", overtaken)
     [one] = owners.score("P060")

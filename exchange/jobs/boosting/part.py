@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
-from federated.boosting import OwnSplit, Split, Tree
+from federated.boosting import Objective, OwnSplit, Split, Tree
 from ledger import canonical
 from mpc import wire
 from mpc.secrecy import Unprintable
 from policies.plans import Plan
 
-__all__ = ["COMPONENT", "Structure", "TreesPart", "text"]
+__all__ = ["COMPONENT", "Structure", "TreesPart", "score_table", "text"]
 
-FORMAT = 1
+FORMAT = 2
 _DIGITS = 12
 _Floats = NDArray[np.float64]
 
@@ -32,21 +33,41 @@ def text(number: float) -> str:
     return f"{number:.{_DIGITS}g}"
 
 
+def score_table(
+    rows: NDArray[np.int64], scores: _Floats, facts: Mapping[str, object], **more: list[str]
+) -> ResultTable:
+    """A line for each row, with its score or one of each class.
+
+    Args:
+        rows: int64[rows], their numbers.
+        scores: float64[classes or 1, rows].
+        facts: of the table.
+        more: further columns.
+    """
+    names = ["score"] if len(scores) == 1 else [f"score_{number}" for number in range(len(scores))]
+    cells = [[text(one) for one in line] for line in scores.tolist()]
+    return ResultTable(
+        ("row", *names, *more), tuple(zip(rows.tolist(), *cells, *more.values(), strict=True)), dict(facts)
+    )
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Structure(Unprintable):
     """What the label holder alone has of the trees.
 
     Attributes:
-        base: the margin before the first tree.
-        trees: inner nodes and leaves.
-        scores: float64[rows], of the aligned rows trained on.
-        losses: mean loss after each tree.
+        base: the margins before the first tree, one or one for each class.
+        trees: inner nodes and leaves, by round, and in a round by class.
+        scores: float64[classes or 1, rows], of all aligned rows, in their common order.
+        losses: mean loss on the rows trained on after each round that was grown, those dropped too.
+        held_out_losses: that on the rows held out; none where none is.
     """
 
-    base: float
+    base: tuple[float, ...]
     trees: tuple[Tree, ...]
     scores: _Floats
     losses: tuple[float, ...]
+    held_out_losses: tuple[float, ...]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -56,19 +77,26 @@ class TreesPart(Unprintable):
     Attributes:
         columns: its columns, by number.
         own: its own splits, by record.
+        held_out: which of the aligned rows were not trained on.
+        objective: that the trees were grown by.
         structure: at the label holder; None elsewhere.
     """
 
     columns: tuple[str, ...]
     own: tuple[OwnSplit, ...]
+    held_out: HeldOut
+    objective: Objective
     structure: Structure | None = None
 
     def encode(self) -> bytes:
         """Encode, for the node's own sealed store."""
-        names = np.frombuffer(canonical.encode(list(self.columns)), dtype=np.uint8)
+        objective = self.objective.value
+        head = canonical.encode(
+            {"columns": list(self.columns), "objective": objective, **vars(self.held_out)}
+        )
         parts = [
             wire.encode_uint64(FORMAT),
-            wire.encode_array(names),
+            wire.encode_array(np.frombuffer(head, dtype=np.uint8)),
             _integers([one.column for one in self.own]),
             _floats([one.threshold for one in self.own]),
             wire.encode_uint64(self.structure is not None),
@@ -94,7 +122,9 @@ class TreesPart(Unprintable):
                 _integers([tree for tree, _, _ in leaves]),
                 _integers([node for _, node, _ in leaves]),
                 _floats([weight for _, _, weight in leaves]),
-                _floats([known.base, *known.losses]),
+                _floats(known.base),
+                _floats(known.losses),
+                _floats(known.held_out_losses),
                 _floats(known.scores),
             ]
         return b"".join(parts)
@@ -105,7 +135,8 @@ class TreesPart(Unprintable):
         reader = wire.Reader("part of trees", raw)
         if (version := reader.uint64("format")) != FORMAT:
             raise JobFailed(f"part of trees: expected format {FORMAT}, got {version}")
-        names: Any = canonical.decode(reader.array("columns", "u1", (None,)).tobytes())
+        told: Any = canonical.decode(reader.array("columns", "u1", (None,)).tobytes())
+        held_out = HeldOut(told["seed"], told["percent"])
         columns, thresholds = _read(reader, "columns"), _read_floats(reader, "thresholds")
         own = tuple(OwnSplit(*one) for one in zip(columns, thresholds.tolist(), strict=True))
         structure = None
@@ -119,10 +150,13 @@ class TreesPart(Unprintable):
             numbers = [_read(reader, "leaves") for _ in range(2)]
             for tree, node, weight in zip(*numbers, _read_floats(reader, "weights").tolist(), strict=True):
                 trees[tree].leaves[node] = weight
-            base, *losses = _read_floats(reader, "losses").tolist()
-            structure = Structure(base, tuple(trees), _read_floats(reader, "scores"), tuple(losses))
+            base, losses, held_out_losses = (
+                _read_floats(reader, field).tolist() for field in ("base", "losses", "held_out_losses")
+            )
+            scores = reader.array("scores", "<u8", (len(base), None)).view(np.float64)
+            structure = Structure(tuple(base), tuple(trees), scores, tuple(losses), tuple(held_out_losses))
         reader.finish()
-        return cls(tuple(names), own, structure)
+        return cls(tuple(told["columns"]), own, held_out, Objective(told["objective"]), structure)
 
     def table(self) -> ResultTable:
         """What the owner reads: its splits, or the structure with its own splits filled in."""
@@ -134,12 +168,20 @@ class TreesPart(Unprintable):
             ]
             return ResultTable(("record", "column", "threshold"), tuple(lines), facts)
         facts |= {
-            "base": text(self.structure.base),
+            "base": [text(margin) for margin in self.structure.base],
             "losses": [text(loss) for loss in self.structure.losses],
-            "rows": len(self.structure.scores),
+            "held_out_losses": [text(loss) for loss in self.structure.held_out_losses],
+            "rows": self.structure.scores.shape[1],
         }
         header = ("tree", "node", "owner", "record", "column", "threshold", "gain", "weight")
         return ResultTable(header, tuple(self._nodes(self.structure)), facts)
+
+    def scores(self, structure: Structure) -> ResultTable:
+        """A score for each aligned row, or one of each class, and whether it was trained on."""
+        rows = structure.scores.shape[1]
+        part = np.full(rows, "train")
+        part[self.held_out.test(rows)] = "test"
+        return score_table(np.arange(rows), structure.scores, {}, part=part.tolist())
 
     def _nodes(self, structure: Structure) -> Iterator[tuple[Cell, ...]]:
         for number, tree in enumerate(structure.trees):
@@ -161,7 +203,7 @@ def _integers(values: list[int]) -> bytes:
     return wire.encode_array(np.array(values, dtype=np.int64))
 
 
-def _floats(values: list[float] | _Floats) -> bytes:
+def _floats(values: Sequence[float] | _Floats) -> bytes:
     return wire.encode_array(np.array(values, dtype=np.float64).view(np.uint64))
 
 
@@ -177,8 +219,7 @@ def _run(context: StepContext) -> Outcome:
     part = TreesPart.decode(context.earlier[context.step.after[0]])
     files = part.table().files()
     if part.structure is not None:
-        scores = [(row, text(score)) for row, score in enumerate(part.structure.scores.tolist())]
-        files["scores.csv"] = ResultTable(("row", "score"), tuple(scores)).files()["table.csv"]
+        files["scores.csv"] = part.scores(part.structure).files()["table.csv"]
     return Outcome(local=b"", files=files)
 
 

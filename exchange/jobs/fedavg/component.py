@@ -39,11 +39,12 @@ from exchange.jobs.horizontal import (
     check_held,
     check_owners,
     estimates_of,
+    label_last,
+    labelled_ranges,
     minimum_of,
     others_of,
     own_rows,
     owners_of,
-    scaled_ranges,
     terms_of,
     united,
 )
@@ -117,16 +118,15 @@ def _private(step: Step) -> Private | None:
     stated = RowPrivacy.of(step)
     if stated is None:
         return None
-    by_name = {column.name: column for column in step.inputs["owner-1"].columns}
-    columns = [by_name[name] for name in _names(step)]
-    is_class = step.params["family"] == Family.LOGISTIC
-    lower, upper = scaled_ranges(
-        stated.bounds, columns[:-1] if is_class else columns, f"steps.{step.id}.params.privacy.bounds"
+    lower, upper = labelled_ranges(
+        step,
+        stated.bounds,
+        f"steps.{step.id}.params.privacy.bounds",
+        is_class=step.params["family"] == Family.LOGISTIC,
     )
-    ends = ((0.0,), (1.0,)) if is_class else ((), ())
     return Private(
-        lower=(*lower, *ends[0]),
-        upper=(*upper, *ends[1]),
+        lower=lower,
+        upper=upper,
         clip=stated.clip_micro / MILLION,
         sample=stated.sample_micro,
         steps=stated.steps,
@@ -135,7 +135,7 @@ def _private(step: Step) -> Private | None:
 
 def _run(context: StepContext) -> Outcome:
     step, settings = context.step, settings_of(context.step)
-    roles, names, terms = owners_of(step), _names(step), terms_of(context, horizontal.SPEC)
+    roles, names, terms = owners_of(step), label_last(step), terms_of(context, horizontal.SPEC)
     needed = max(minimum_of(context), ROWS_PER_PARAMETER * settings.parameters(len(names) - 1))
     shape, others = Columns(names, needed), others_of(context)
     if context.role == AGGREGATOR:
@@ -191,18 +191,12 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     """
     model = JointModel.decode(releases[AGGREGATOR])
     check_held(step, releases, model.present)
-    if model.columns != _names(step) or bool(model.parameters) != _is_shown(step):
+    if model.columns != label_last(step) or bool(model.parameters) != _is_shown(step):
         raise JobFailed(f"step {step.id}: the aggregator's release has other figures than were asked for")
     found, privacy = model.table(), RowPrivacy.of(step)
     spent = {} if privacy is None else {"privacy": privacy.facts(settings_of(step).rounds)}
     facts = {**found.facts, **attendance(step, model.present), **spent}
     return ResultTable(found.columns, found.rows, facts)
-
-
-def _names(step: Step) -> tuple[str, ...]:
-    """The features in the order of owner-1, then the label."""
-    label = str(step.params["label"])
-    return (*(one.name for one in step.inputs["owner-1"].columns if one.name != label), label)
 
 
 def _is_shown(step: Step) -> bool:
@@ -255,7 +249,7 @@ def _plan(step: Step) -> Plan:
     Where rows are private there are neither, and no losses.
     """
     operators, rows = united(step)
-    every, is_private = _names(step), "privacy" in step.params
+    every, is_private = label_last(step), "privacy" in step.params
     told: list[tuple[str, str, tuple[str, ...]]] = [("rows", "count", ())]
     fitted: list[tuple[str, str, tuple[str, ...]]] = [("model", "fit", every)]
     if not is_private:
@@ -273,7 +267,7 @@ def _plan(step: Step) -> Plan:
 
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
-    settings, columns = settings_of(step), len(_names(step)) - 1
+    settings, columns = settings_of(step), len(label_last(step)) - 1
     count, parameters = len(step.inputs), settings.parameters(columns)
     traffic = Traffic(
         sent=costs.sent("owner", count, columns, settings),

@@ -1,4 +1,4 @@
-"""The model of a run as nodes keep and release it, and component ``model/joint`` by which owners read it."""
+"""The model of a run as nodes keep and release it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Final
 
-from exchange.errors import InvalidRequest, JobFailed
-from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.errors import JobFailed
 from exchange.jobs.regression.part import text
 from exchange.jobs.results import Cell, ResultTable
-from exchange.jobs.spec import Step
 from exchange.web.kinds import Rule, read_as
 from federated.horizontal import Settings, Trained
 from ledger import canonical
-from policies.plans import Plan
 
-__all__ = ["INTERCEPT", "MAX_PARAMETERS", "READER", "JointModel"]
+__all__ = ["INTERCEPT", "MAX_PARAMETERS", "JointModel"]
 
 INTERCEPT: Final = "(intercept)"
 MAX_PARAMETERS: Final = 10_000
@@ -108,33 +105,3 @@ class JointModel:
             for name in (INTERCEPT, *names):
                 yield from ((layer, name, unit) for unit in range(1, units + 1))
             names = [f"unit {unit}" for unit in range(1, units + 1)]
-
-
-def _run(context: StepContext) -> Outcome:
-    model = JointModel.decode(context.earlier[context.step.after[0]])
-    return Outcome(local=b"", files=model.table().files())
-
-
-def _check(step: Step) -> None:
-    if len(step.after) != 1:
-        raise InvalidRequest(f"steps.{step.id}.after", "one step that trained", str(len(step.after)))
-
-
-def _plan(step: Step) -> Plan:
-    """Nothing is shown that the reader did not get when the model was trained."""
-    return ()
-
-
-READER = Component(
-    name="model/joint",
-    version=1,
-    summary="The owner who asked reads the model that it trained with others.",
-    roles={"reader": None},
-    params={},
-    output_type="report",
-    needs=frozenset({"model/fedavg"}),
-    protocol=None,
-    run=_run,
-    plan=_plan,
-    check_step=_check,
-)

@@ -48,6 +48,12 @@ class HeldOut:
         """The places of all others, in the order of training."""
         return self._order(rows)[self.size(rows) :]
 
+    def chosen(self, rows: int, part: str) -> NDArray[np.int64]:
+        """The places of one part, among so many aligned rows: ``all``, ``train`` or ``test``."""
+        if part == "all":
+            return np.arange(rows, dtype=np.int64)
+        return self.train(rows) if part == "train" else self.test(rows)
+
     def _order(self, rows: int) -> NDArray[np.int64]:
         generator = np.random.Generator(np.random.PCG64(int(self.seed, 16)))
         return generator.permutation(rows).astype(np.int64, copy=False)

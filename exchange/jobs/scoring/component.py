@@ -25,11 +25,10 @@ from exchange.jobs.component import (
     whole_number,
 )
 from exchange.jobs.estimates import Estimate
-from exchange.jobs.intersection import rows_of
-from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.results import ResultTable
 from exchange.jobs.scoring.part import ScorePart, Unit
+from exchange.jobs.scoring.rows import ALIGNING, PART, check_after, check_before, scored_rows
 from exchange.jobs.spec import Step
 from federated.vertical import Family, scoring
 from policies.column_control import Level
@@ -37,7 +36,6 @@ from policies.plans import Compute, Plan, Reveal, Select
 
 __all__ = ["COMPONENT"]
 
-_ALIGNING = frozenset({"psi/ecdh", "psi/many", "psi/rr22"})
 _TRAINING = frozenset(f"model/{family}" for family in Family)
 _CELL_NS = 10
 _BASE_BYTES = 100 * 2**20
@@ -45,16 +43,10 @@ _BASE_BYTES = 100 * 2**20
 
 def _run(context: StepContext) -> Outcome:
     step = context.step
-    aligned, trained = step.after
-    model = ModelPart.decode(context.earlier[trained])
+    model = ModelPart.decode(context.earlier[step.after[1]])
     if not set(model.columns) <= {column.name for column in step.inputs[context.role].columns}:
         raise JobFailed(f"step {step.id}: expected a model of columns as they are, got another")
-    rows = rows_of(context.earlier[aligned])
-    chosen = _chosen(model.held_out, len(rows), str(step.params.get("part", "all")))
-    fewest = max(context.minimum_cohort, context.number("min_cohort"))
-    if len(chosen) < fewest:
-        raise JobFailed(f"step {step.id}: expected at least {fewest} rows to score, found fewer")
-    rows = rows[chosen]
+    rows = scored_rows(context, model.held_out)
     part = ScorePart(
         Unit(model.family, model.label_mean, model.label_deviation), rows, _parts(context, model, rows)
     )
@@ -62,13 +54,6 @@ def _run(context: StepContext) -> Outcome:
         return Outcome(local=part.encode())
     fitted = scoring.open_scores(context.mesh(), part.parts, context.rng)
     return Outcome(local=part.encode(), files={} if fitted is None else _files(part, fitted))
-
-
-def _chosen(held_out: HeldOut, rows: int, part: str) -> NDArray[np.int64]:
-    """The places of the rows that are scored, among the aligned ones."""
-    if part == "all":
-        return np.arange(rows, dtype=np.int64)
-    return held_out.train(rows) if part == "train" else held_out.test(rows)
 
 
 def _parts(context: StepContext, model: ModelPart, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -100,11 +85,8 @@ def _files(part: ScorePart, fitted: NDArray[np.float64]) -> dict[str, bytes]:
 
 
 def _check(step: Step) -> None:
+    check_after(step)
     at = f"steps.{step.id}"
-    if len(step.after) != 2:
-        raise InvalidRequest(
-            f"{at}.after", "the step that aligned the rows, then the one that trained", str(len(step.after))
-        )
     told = (step.parties["owner-1"],) if step.params["scores"] == "owner-1" else ()
     if step.recipients != told:
         expected = "owner-1, who alone gets scores" if told else "nobody, where scores stay shared"
@@ -112,41 +94,9 @@ def _check(step: Step) -> None:
 
 
 def _check_follows(step: Step, before: Step) -> None:
-    at, place = f"steps.{step.id}", step.after.index(before.id)
-    expected = (_ALIGNING, _TRAINING)[place]
-    if before.component not in expected:
-        raise InvalidRequest(
-            f"{at}.after[{place}]", f"a step of {', '.join(sorted(expected))}", before.component
-        )
-    if before.component in _TRAINING:
-        _check_model(step, before, at)
-
-
-def _check_model(step: Step, model: Step, at: str) -> None:
-    if model.params["coefficients"] != "split":
-        raise InvalidRequest(f"steps.{model.id}.params.coefficients", "split, for model/score", "recipients")
-    for role, given in model.inputs.items():
-        if step.parties.get(role) != model.parties[role]:
-            raise InvalidRequest(
-                f"{at}.parties.{role}", f"{model.parties[role]}, as in {model.id}", "another"
-            )
-        label = model.params["label"] if role == "owner-1" else None
-        wanted = {column.name for column in given.columns} - {label}
-        named = {column.name for column in step.inputs[role].columns}
-        if named - {label} != wanted:
-            expected = f"the columns of step {model.id}: {', '.join(sorted(wanted)) or 'the label'}"
-            raise InvalidRequest(f"{at}.inputs.{role}.columns", expected, ", ".join(sorted(named)))
-    if len(step.inputs) != len(model.inputs):
-        raise InvalidRequest(f"{at}.parties", f"the {len(model.inputs)} owners of {model.id}", "others")
-    if step.params.get("part", "all") != "all":
-        if not model.params.get("test_percent", 0):
-            raise InvalidRequest(
-                f"{at}.params.part", f"all, as step {model.id} held no rows out", "another part"
-            )
-        if step.after[0] != model.after[0]:
-            raise InvalidRequest(
-                f"{at}.after[0]", f"{model.after[0]}, as the model was trained", step.after[0]
-            )
+    check_before(step, before, _TRAINING)
+    if before.component in _TRAINING and before.params["coefficients"] != "split":
+        raise InvalidRequest(f"steps.{before.id}.params.coefficients", "split, for model/score", "recipients")
 
 
 def _plan(step: Step) -> Plan:
@@ -193,15 +143,11 @@ COMPONENT = Component(
             "rows",
             one_of("shared", "owner-1"),
         ),
-        "part": Param(
-            "which of the aligned rows: all, or those that the model was trained on, train, or was not, test",
-            one_of("all", "train", "test"),
-            optional=True,
-        ),
+        "part": PART,
         "min_cohort": Param("fewest rows that are scored", whole_number(1, 2**31)),
     },
     output_type="scores",
-    needs=_ALIGNING | _TRAINING,
+    needs=ALIGNING | _TRAINING,
     takes_rows=True,
     releasing=frozenset(),
     protocol=scoring.SCORING,

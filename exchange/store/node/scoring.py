@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, select, update
 
-from exchange.store.engine import keep, transaction
+from exchange.store.engine import StoreUnavailable, keep, transaction
 from exchange.store.node.models import NodeBase
 from exchange.store.node.scoring_models import (
     ModelPartRow,
@@ -103,8 +103,11 @@ class ScoringRepository:
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine, self._clock = engine, clock
+        self._writing = threading.Lock()
         self._lock = threading.Lock()
         self._loaded: dict[str, dict[str, Any]] | None = None
+        self._unwritten: set[str] = set()
+        self._counted = self._secured = 0
         self._asking = threading.Lock()
         self._signed: dict[str, tuple[int, int, int, int]] = {}
         self._asked: dict[tuple[str, str, str, int, str], tuple[int, int]] = {}
@@ -144,6 +147,8 @@ class ScoringRepository:
     def answer(self, ticket: Answered) -> bool:
         """Count a ticket as answered, unless its number was before; tells whether it was counted.
 
+        It is counted in memory; `secure` waits until that is on disk.
+
         Numbers may come in another order within a window (RFC 4303, section 3.4.3); those behind it count as
         seen, and those up to the last receipt's.
         """
@@ -167,8 +172,34 @@ class ScoringRepository:
                 "day": day,
                 "in_day": ticket.count + (before["in_day"] if before["day"] == day else 0),
             }
-            self._keep(after)
+            self._accounts()[ticket.account] = after
+            self._unwritten.add(ticket.account)
+            self._counted += 1
         return True
+
+    def secure(self) -> None:
+        """Wait until everything that was counted before is on disk.
+
+        Whoever comes first writes for all who wait, so the disk is asked once for many tickets.
+
+        Raises:
+            StoreUnavailable: the database did not carry it out; what is counted stays counted.
+        """
+        with self._lock:
+            counted = self._counted
+        with self._writing:
+            if self._secured >= counted:
+                return
+            with self._lock:
+                counted, waiting = self._counted, self._unwritten
+                self._unwritten, rows = set(), [self._accounts()[account] for account in waiting]
+            try:
+                self._write_accounts(rows)
+            except StoreUnavailable:
+                with self._lock:
+                    self._unwritten |= waiting
+                raise
+            self._secured = counted
 
     def _accounts(self) -> dict[str, dict[str, Any]]:
         """All accounts by name; with the lock held."""
@@ -179,10 +210,14 @@ class ScoringRepository:
         return self._loaded
 
     def _keep(self, row: dict[str, Any]) -> None:
-        """Write an account; with the lock held."""
-        with transaction(self._engine) as connection:
-            keep(connection, _ACCOUNTS, row, replace=True)
+        """Write an account; with both locks held."""
+        self._write_accounts([row])
         self._accounts()[row["account"]] = row
+
+    def _write_accounts(self, rows: Sequence[dict[str, Any]]) -> None:
+        with transaction(self._engine) as connection:
+            for row in rows:
+                keep(connection, _ACCOUNTS, row, replace=True)
 
     def unreported(self, agreement: str) -> int:
         """Persons of an agreement that are in no receipt on the ledger yet."""
@@ -219,7 +254,7 @@ class ScoringRepository:
             account: one of ``waiting_accounts``.
             encode: makes the receipt's body.
         """
-        with self._lock:
+        with self._writing, self._lock:
             row = self._accounts()[account]
             if not row["sent_count"]:
                 sent = encode(Sent(account, row["count"], row["calls"], row["since"], row["last"]))
@@ -230,7 +265,7 @@ class ScoringRepository:
 
     def settle(self, account: str) -> None:
         """Note that the receipt under way is on the ledger, or will never be."""
-        with self._lock:
+        with self._writing, self._lock:
             self._keep({**self._accounts()[account], "sent": b"", "sent_count": 0})
 
     # Scores that this member asked for.

@@ -16,8 +16,9 @@ from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import Outcome
 from exchange.jobs.disclosure import Dominated, OutputRules, RoundTo
 from exchange.jobs.fedavg.component import COMPONENT, settings_of
-from exchange.jobs.fedavg.model import READER, JointModel
+from exchange.jobs.fedavg.model import JointModel
 from exchange.jobs.horizontal import Held
+from exchange.jobs.joint_model import READER
 from exchange.jobs.noise import NoiseUnavailable
 from exchange.jobs.registry import built_in
 from exchange.jobs.sampled_gaussian import steps_loss
@@ -145,7 +146,7 @@ def test_of_a_model_of_the_owners_the_recipients_read_how_training_went() -> Non
     release = JointModel.decode(run.outcome("aggregator").release or b"")
     assert release.parameters == release.means == release.deviations == ()
     context: Any = type("Context", (), {"earlier": {"train": run.outcome("owner-2").local}})
-    context.step = replace(run.step, after=("train",))
+    context.step, context.before = replace(run.step, after=("train",)), {"train": run.step}
     files = READER.run(context).files
     assert files["table.csv"].decode().count("\n") == 1 + 2 * 3 + 3
     assert b'"unit 2"' in files["result.json"]

@@ -39,11 +39,18 @@ PARAMS: dict[str, dict[str, Any]] = {
     "model/boosting": {"label": "owner0", "min_cohort": 10},
     "model/evaluate": {"label": "owner0", "min_cohort": 10},
     "model/fedavg": {"label": "owner0", "family": "logistic", "model": "recipients"},
+    "model/fedboost": {
+        "label": "owner0",
+        "model": "recipients",
+        "bounds": {"owner1": {"lower": "0", "upper": "9"}},
+        "min_cohort": 10,
+    },
     "model/kmeans": {"bounds": {f"owner{i}": {"lower": "0", "upper": "9"} for i in range(2)}},
     "model/linear": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/poisson": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/logistic": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/score": {"scores": "owner-1", "min_cohort": 10},
+    "model/score-trees": {"min_cohort": 10},
     "model/scorecard": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/woe": {"label": "owner0", "iv": "recipients", "min_cohort": 10},
     "model/stability": {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exchange.store import Answered, ScoreQuestion, ScoringRepository, Sent, open_node_store
+from exchange.store.engine import StoreUnavailable
 from exchange.store.node.scoring import WINDOW
 
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
@@ -129,9 +132,84 @@ def test_an_answer_that_comes_while_a_receipt_is_taken_is_in_one_of_them(kept: S
 
 def test_what_was_answered_is_there_after_a_restart(kept: ScoringRepository) -> None:
     kept.answer(ticket(3, 2))
+    kept.secure()
     again = ScoringRepository(kept._engine, lambda: NOW)
     assert again.unreported("agreement-1") == 2
     assert not again.answer(ticket(3))
+
+
+def test_tickets_that_come_together_are_written_together_and_none_before_it_is(
+    kept: ScoringRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, together, written = 64, threading.Barrier(8), list[int]()
+    write = ScoringRepository._write_accounts
+
+    def counted(self: ScoringRepository, rows: Any) -> None:
+        written.append(len(rows))
+        write(self, rows)
+
+    monkeypatch.setattr(ScoringRepository, "_write_accounts", counted)
+
+    def answer(thread: int) -> list[tuple[int, int]]:
+        together.wait(30)
+        seen = []
+        for number in range(1 + thread, calls + 1, 8):
+            assert kept.answer(ticket(number))
+            kept.secure()
+            seen.append((number, ScoringRepository(kept._engine, lambda: NOW).unreported("agreement-1")))
+        return seen
+
+    with ThreadPoolExecutor(8) as pool:
+        found = sorted(one for many in pool.map(answer, range(8)) for one in many)
+    assert [number for number, _ in found] == list(range(1, calls + 1))
+    assert max(count for _, count in found) == calls
+    for thread in range(8):
+        counts = [count for number, count in found if (number - 1) % 8 == thread]
+        assert all(count > place for place, count in enumerate(counts))
+    assert 8 <= len(written) <= calls
+
+
+def test_one_write_serves_all_that_wait_for_it(
+    kept: ScoringRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on, written = threading.Event(), threading.Event(), list[int]()
+    write = ScoringRepository._write_accounts
+
+    def slow(self: ScoringRepository, rows: Any) -> None:
+        written.append(rows[0]["calls"])
+        begun.set()
+        assert goes_on.wait(30)
+        write(self, rows)
+
+    monkeypatch.setattr(ScoringRepository, "_write_accounts", slow)
+    kept.answer(ticket(1))
+    with ThreadPoolExecutor(6) as pool:
+        waiting = [pool.submit(kept.secure)]
+        assert begun.wait(30)
+        for number in range(2, 7):
+            kept.answer(ticket(number))
+            waiting.append(pool.submit(kept.secure))
+        goes_on.set()
+        for one in waiting:
+            one.result(30)
+    assert written == [1, 6]
+
+
+def test_a_ticket_that_could_not_be_written_stays_counted_and_is_written_next(
+    kept: ScoringRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ScoringRepository, rows: Any) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    kept.answer(ticket(1, 2))
+    with monkeypatch.context() as failing:
+        failing.setattr(ScoringRepository, "_write_accounts", broken)
+        with pytest.raises(StoreUnavailable):
+            kept.secure()
+    assert not kept.answer(ticket(1, 2))
+    assert kept.unreported("agreement-1") == 2
+    kept.secure()
+    assert ScoringRepository(kept._engine, lambda: NOW).unreported("agreement-1") == 2
 
 
 def test_a_part_is_kept_until_the_ledger_has_another(kept: ScoringRepository) -> None:
