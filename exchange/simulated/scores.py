@@ -78,6 +78,5 @@ def _parts(run: Run, step: Step) -> tuple[NDArray[np.int64], Floats]:
 def _scored(run: Run, step: Step, matched: int) -> int:
     """How many of so many matched rows are scored."""
     trained = run.parties.played(step.after[1])
-    held_out = ModelPart.decode(trained.outcomes["owner-1"].local).held_out.size(matched)
-    sizes = {"all": matched, "test": held_out, "train": matched - held_out}
-    return sizes[str(step.params.get("part", "all"))]
+    held_out = ModelPart.decode(trained.outcomes["owner-1"].local).held_out
+    return len(held_out.chosen(matched, str(step.params.get("part", "all"))))
