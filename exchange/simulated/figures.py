@@ -61,6 +61,8 @@ def beside(
 ) -> list[Figure]:
     """Put two tables beside each other by the names of their rows; a row that one lacks has no figures there.
 
+    Where rows have no figures at all, their names are compared.
+
     Args:
         private: figures by the name of the row.
         plain: the same in plaintext.
@@ -76,6 +78,9 @@ def _beside(
 ) -> Iterator[Figure]:
     nothing: list[Value] = [None] * len(names)
     for row in sorted({*private, *plain}):
+        if not names:
+            name = " / ".join(row)
+            yield Figure(name, name if row in private else None, name if row in plain else None)
         sides = zip(names, private.get(row, nothing), plain.get(row, nothing), strict=True)
         for name, one, other in sides:
             yield Figure(": ".join(part for part in (" / ".join(row), name) if part), one, other)

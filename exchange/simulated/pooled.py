@@ -143,7 +143,8 @@ def query(run: Run, played: PlayedStep) -> list[Figure]:
     for group in set(private) & set(plain):
         shown = zip(private[group], plain[group], strict=True)
         plain[group] = [None if one is None else other for one, other in shown]
-    return beside(private, plain, [asked.items[place].name for place in figures])
+    names = [asked.items[place].name for place in figures]
+    return [Figure("groups", len(private), len(plain)), *beside(private, plain, names)]
 
 
 def _answered(run: Run, step: Step, text: str) -> list[tuple[Any, ...]]:

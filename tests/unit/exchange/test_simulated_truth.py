@@ -19,7 +19,7 @@ from exchange.jobs.scoring.part import ScorePart
 from exchange.jobs.spec import JobSpec
 from exchange.jobs.testing import ANALYST, BUREAU, LENDER, example_spec
 from exchange.sdk import NodeClient, PoissonRegression, RemoteTable, Share, joint_spec
-from exchange.simulated.figures import Figure, Tolerance
+from exchange.simulated.figures import Figure, Tolerance, beside
 from exchange.simulated.people import matchings_of, with_people_in_common
 from exchange.simulated.references import Reference
 from exchange.simulated.truth import REFERENCES, StepCheck, TruthCheck, check
@@ -408,7 +408,8 @@ def test_a_query_is_what_duckdb_answers() -> None:
     assert found.state == "compared"
     assert found.is_within
     assert [figure.name for figure in found.figures] == [
-        f"{band}: {name}" for band in ("high", "low") for name in ("people", "mean", "both", "least")
+        "groups",
+        *(f"{band}: {name}" for band in ("high", "low") for name in ("people", "mean", "both", "least")),
     ]
 
 
@@ -423,6 +424,18 @@ def test_a_query_whose_answer_cannot_be_told_apart_is_not_compared(query: str, r
     tables = exact_twins()
     found = by_id(checked(asked(query, tables), tables=tables))["query"]
     assert (found.state, found.reason) == ("not-compared", reason)
+
+
+def test_a_query_for_the_names_of_groups_alone_compares_these() -> None:
+    tables = exact_twins()
+    query = "SELECT p.band AS band FROM lender.loans l JOIN bureau.people p ON l.customer_id = p.person_id "
+    found = by_id(checked(asked(query + "GROUP BY p.band", tables), tables=tables))["query"]
+    assert [(figure.private, figure.plain) for figure in found.figures] == [
+        (2, 2),
+        ("high", "high"),
+        ("low", "low"),
+    ]
+    assert found.is_within
 
 
 def test_a_wrong_reference_shows_as_an_error() -> None:
@@ -572,6 +585,13 @@ def test_a_column_that_a_table_lacks_is_named() -> None:
 def test_a_share_that_is_none_is_refused(share: float) -> None:
     with pytest.raises(InvalidRequest, match="share: expected above 0 and at most 1"):
         checked(example_spec(), share=share)
+
+
+def test_a_row_that_one_side_lacks_differs_without_end_whether_it_has_figures_or_not() -> None:
+    (unnamed,) = beside({("high",): []}, {}, [])
+    (named,) = beside({}, {("high",): [3]}, ["count"])
+    assert (unnamed.name, unnamed.absolute) == ("high", np.inf)
+    assert (named.name, named.absolute) == ("high: count", np.inf)
 
 
 def test_a_figure_that_one_side_lacks_differs_without_end() -> None:
