@@ -2,7 +2,7 @@
 
 Synchronous and blocking, on purpose: a protocol role spends its time in numpy and libsodium, so each role
 runs in a thread or process of its own, and its code reads top to bottom like the party's column in the
-paper. Nothing here opens a socket; the exchange supplies channels over its transport, and `mpc.testing`
+paper. Nothing here opens a socket; the exchange supplies channels over its transport, and `mpc.simulated`
 supplies one in memory. See docs/decisions/0008-synchronous-channels.md.
 
 A channel gives order and, with its transport, authenticity and secrecy against third parties. The protocols

@@ -21,6 +21,7 @@ _PAGES = {
     "delivery/table": "delivery.md",
     "model/bins": "models-scorecard.md",
     "model/boosting": "models-boosting.md",
+    "model/boosting-shared": "models-boosting.md#trees-on-shares",
     "model/correlation": "models-preparation.md#correlation-and-inflation",
     "model/evaluate": "models.md#evaluation",
     "model/fedavg": "models-horizontal.md",

@@ -60,6 +60,7 @@ def root() -> LazyGroup:
         "stats": f"{_HERE}.questions:stats",
         "joint-stats": f"{_HERE}.joint:joint_stats",
         "sql": f"{_HERE}.queries:sql",
+        "truth-check": f"{_HERE}.truth:truth_check",
         "budget": f"{_HERE}.budgets:budget",
         "release": f"{_HERE}.budgets:release",
         "lineage": f"{_HERE}.budgets:lineage",

@@ -1,4 +1,4 @@
-"""Boosted trees over columns of two owners: how the loss fell, the label holder's own part, or scores."""
+"""Boosted trees over columns of two owners: losses, the label holder's part, scores, trees on shares."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from exchange.examples.stage import ANALYST, MIN_COHORT, Stage, step
+from exchange.examples.stage import ANALYST, MIN_COHORT, REGULATOR, Stage, step
 
-__all__ = ["fit", "own_part", "scored"]
+__all__ = ["fit", "on_shares", "own_part", "scored"]
 
 _PEOPLE, _ALONE = 400, 40
+_LEAST_ROWS: Final = 50
 _TREES, _DEPTH, _BINS, _RATE, _L2, _LEAST = 2, 2, 8, 0.3, 1.0, 1.0
 _COLUMNS: Final = {
     "lender": {
@@ -48,6 +49,14 @@ def scored(stage: Stage) -> tuple[object, object]:
     return sorted(float(score) for _, score in answer["rows"]), sorted(_plain()[2])
 
 
+def on_shares(stage: Stage) -> tuple[object, object]:
+    """The analyst learns all splits and leaves, and nobody else any; the weights of the leaves."""
+    answer = _trained(stage, ANALYST, {}, "report/result", (), component="model/boosting-shared")
+    weights = [float(row[-1]) for row in answer["rows"] if row[-1] is not None]
+    # A leaf that is not worth a split is further down in a complete tree.
+    return sorted(weights), sorted(_plain(_LEAST_ROWS / 4)[1])
+
+
 def _tables() -> dict[str, pa.Table]:
     generator = np.random.Generator(np.random.PCG64(37))
     debt, income = generator.normal(4_000, 1_500, _PEOPLE), generator.normal(2_500, 700, _PEOPLE)
@@ -60,7 +69,7 @@ def _tables() -> dict[str, pa.Table]:
     return {"lender": lender.slice(0, _PEOPLE - _ALONE), "utility": utility.slice(_ALONE)}
 
 
-def _plain() -> tuple[list[float], list[float], list[float]]:
+def _plain(least: float = _LEAST) -> tuple[list[float], list[float], list[float]]:
     """The mean loss after each tree, the weights of all leaves and the scores of the rows that both know."""
     tables = _tables()
     joined = tables["lender"].join(tables["utility"], "person", join_type="inner")
@@ -72,7 +81,7 @@ def _plain() -> tuple[list[float], list[float], list[float]]:
     for _ in range(_TREES):
         predicted = 1 / (1 + np.exp(-margins))
         g, h = predicted - label, predicted * (1 - predicted)
-        leaves = dict(sorted(_leaves(np.ones(len(label), dtype=np.bool_), 1, sides, g, h)))
+        leaves = dict(sorted(_leaves(np.ones(len(label), dtype=np.bool_), 1, sides, g, h, least)))
         for rows in leaves.values():
             weights.append(float(-_RATE * g[rows].sum() / (h[rows].sum() + _L2)))
             margins[rows] += weights[-1]
@@ -86,7 +95,9 @@ def _sides(column: _Floats) -> list[_Rows]:
     return [column <= cut for cut in np.unique(cuts)]
 
 
-def _leaves(rows: _Rows, node: int, sides: list[_Rows], g: _Floats, h: _Floats) -> list[tuple[int, _Rows]]:
+def _leaves(
+    rows: _Rows, node: int, sides: list[_Rows], g: _Floats, h: _Floats, least: float
+) -> list[tuple[int, _Rows]]:
     """The leaves below a node, with their rows."""
 
     def score(some: _Rows) -> float:
@@ -95,30 +106,42 @@ def _leaves(rows: _Rows, node: int, sides: list[_Rows], g: _Floats, h: _Floats) 
     best, left = 1e-6, None
     for side in sides if node < 2**_DEPTH else []:
         parts = (rows & side, rows & ~side)
-        if min(float(h[part].sum()) for part in parts) < _LEAST:
+        if min(float(h[part].sum()) for part in parts) < least:
             continue
         gain = score(parts[0]) + score(parts[1]) - score(rows)
         if gain > best:
             best, left = gain, side
     if left is None:
         return [(node, rows)]
-    return [*_leaves(rows & left, 2 * node, sides, g, h), *_leaves(rows & ~left, 2 * node + 1, sides, g, h)]
+    further = (sides, g, h, least)
+    return [*_leaves(rows & left, 2 * node, *further), *_leaves(rows & ~left, 2 * node + 1, *further)]
 
 
 def _trained(
-    stage: Stage, asker: str, params: dict[str, Any], last: str, scored_by: tuple[str, ...]
+    stage: Stage,
+    asker: str,
+    params: dict[str, Any],
+    last: str,
+    scored_by: tuple[str, ...],
+    *,
+    component: str = "model/boosting",
 ) -> dict[str, Any]:
     """Train, and read what came of it, or score the same rows by columns of the lender and the utility."""
     terms = {
-        "operations": ["psi/ecdh", "model/boosting", "model/score-trees"],
+        "operations": ["psi/ecdh", component, "model/score-trees"],
         "output_types": ["aggregate", "cardinality", "scores"],
     }
+    controls, helper = _COLUMNS, dict[str, str]()
+    if component == "model/boosting-shared":
+        seen = dict.fromkeys(("income", "age"), ("feature", "AFTER_AGGREGATE"))
+        controls = _COLUMNS | {"utility": _COLUMNS["utility"] | seen}
+        helper = {"helper-1": stage.did(REGULATOR)}
     assets, agreements = {}, {}
-    name = f"boosting-{asker}-{last.partition('/')[2]}"
+    name = f"{component.partition('/')[2]}-{asker}-{last.partition('/')[2]}"
     for org, table in _tables().items():
-        assets[org] = stage.publish(org, name, table, _COLUMNS[org], terms)
+        assets[org] = stage.publish(org, name, table, controls[org], terms)
         if org != asker:
-            agreements[assets[org]] = stage.agree(assets[org], list(_COLUMNS[org]), terms, asker=asker)
+            agreements[assets[org]] = stage.agree(assets[org], list(controls[org]), terms, asker=asker)
     lender, utility, asking = (stage.did(org) for org in ("lender", "utility", asker))
 
     def read(org: str, *columns: str) -> dict[str, object]:
@@ -133,13 +156,13 @@ def _trained(
     )
     training = step(
         "train",
-        "model/boosting",
-        {"owner-1": lender, "owner-2": utility},
+        component,
+        {"owner-1": lender, "owner-2": utility} | helper,
         inputs={"owner-1": read("lender", "late", "debt"), "owner-2": read("utility", "income", "age")},
         after=["match"],
         params={
             "label": "late",
-            "min_cohort": 50,
+            "min_cohort": _LEAST_ROWS,
             "trees": _TREES,
             "depth": _DEPTH,
             "bins": _BINS,

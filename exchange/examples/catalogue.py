@@ -66,6 +66,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             ("model/boosting", "model/score-trees", "psi/ecdh"),
             tolerance=0.00001,
         ),
+        Example(
+            "boosting-shared",
+            boosting.on_shares,
+            ("model/boosting-shared", "psi/ecdh", "report/result"),
+            tolerance=0.005,
+        ),
         Example("common-customers", many.common, ("psi/many", "report/result")),
         Example("common-debts", many.hidden_figures, ("psi/sum", "report/result")),
         Example(

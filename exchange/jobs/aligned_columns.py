@@ -26,7 +26,7 @@ from exchange.web.kinds import read_as
 from ledger import canonical
 from mpc import wire
 from mpc.errors import CohortTooSmall, InputsDisagree
-from mpc.replicated import Runtime
+from mpc.replicated import Runtime, Shared
 
 __all__ = [
     "ALIGNING",
@@ -36,11 +36,13 @@ __all__ = [
     "agreed_split",
     "aligned_column",
     "aligned_rows",
+    "check_classes",
     "check_follows",
     "check_parties",
     "encode_names",
     "names_of",
     "own_columns",
+    "own_share",
     "owners_of",
     "read",
     "read_names",
@@ -207,6 +209,24 @@ def agreed_split(
         if count < minimum:
             raise CohortTooSmall(minimum, 1)
     return rows, tested
+
+
+def check_classes(label: _Floats, minimum: int) -> None:
+    """Check that neither class of a label of 0 and 1 is so small that what is told of it is about few people.
+
+    Raises:
+        CohortTooSmall: fewer rows of one class, or of both, than the minimum.
+    """
+    positives = int(np.count_nonzero(label))
+    small = sum(count < minimum for count in (positives, len(label) - positives))
+    if small:
+        raise CohortTooSmall(minimum, small)
+
+
+def own_share(rt: Runtime, results: Shared) -> NDArray[np.uint64]:
+    """This party's share of results, for its release: all of them are needed, and fewer are uniform words."""
+    shares = np.zeros(results.shape, dtype=np.uint64)
+    return results.shares[0] + rt.zero(shares.shape) if rt.computes else shares
 
 
 def check_parties(step: Step) -> None:

@@ -59,10 +59,7 @@ def _run(context: StepContext) -> Outcome:
         layout = Layout(agreed, aligned_columns.sizes_of(step, names))
         features = _own_features(context, smallest) if is_owner else None
         cross = correlation.correlate(rt, layout, features, threshold, context.progress)
-        share = np.zeros(cross.shape, dtype=np.uint64)
-        if rt.computes:
-            share = cross.shares[0] + rt.zero(cross.shape)
-        products = correlation.placed(layout, share)
+        products = correlation.placed(layout, aligned_columns.own_share(rt, cross))
         if features is not None:
             own = slice(sum(layout.columns[: rt.rank]), sum(layout.columns[: rt.rank + 1]))
             products[own, own] = correlation.own_products(layout, features, threshold).view(np.uint64)

@@ -32,6 +32,7 @@ from exchange.jobs import (
 )
 from exchange.jobs.boosting import component as boosting
 from exchange.jobs.boosting import part as trees_part
+from exchange.jobs.boosting import shared as shared_boosting
 from exchange.jobs.component import Component
 from exchange.jobs.engines import Engine
 from exchange.jobs.evaluation import component as evaluation
@@ -149,6 +150,7 @@ def built_in() -> Registry:
         regression.LOGISTIC,
         regression.POISSON,
         scoring.COMPONENT,
+        shared_boosting.COMPONENT,
         stability.COMPONENT,
         tree_scores.COMPONENT,
         statistics.COMPONENT,

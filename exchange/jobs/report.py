@@ -21,13 +21,13 @@ from mpc import fixed_point
 from mpc.stats.shares import combine
 from policies.plans import Plan
 
-__all__ = ["COMPONENT"]
+__all__ = ["COMPONENT", "Group", "Result", "opened"]
 
 _MEAN_DIGITS = 6
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """One released group; numbers are decimal texts, exact for sums, rounded to six places for means."""
 
     group: str
@@ -37,13 +37,13 @@ class _Group:
 
 
 @dataclass(frozen=True)
-class _Result:
+class Result:
     """The answer as ``result.json`` has it; a bare cardinality has no groups."""
 
     matched: int
     group: str = ""
     measures: list[str] = field(default_factory=list)
-    groups: list[_Group] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     suppressed_groups: int = 0
     noise: dict[str, object] = field(default_factory=dict)
     rounded_to: dict[str, str] = field(default_factory=dict)
@@ -61,22 +61,30 @@ def _check_plot(value: object, at: str) -> None:
 
 
 def _run(context: StepContext) -> Outcome:
-    released = context.released[context.step.after[0]]
-    result = _cardinality(released) if "left" in released else _grouped(released)
+    result = opened(context.released[context.step.after[0]])
     files = {"result.json": canonical.encode(result.as_json()), "table.csv": _table(result)}
     if context.step.params["plot"] == "bar" and result.groups:
         files |= _bars(result)
     return Outcome(local=b"", files=files)
 
 
-def _cardinality(released: Mapping[str, bytes]) -> _Result:
+def opened(released: Mapping[str, bytes]) -> Result:
+    """Put the releases of a step's two roles together.
+
+    Raises:
+        JobFailed, MpcError: they do not belong together.
+    """
+    return _cardinality(released) if "left" in released else _grouped(released)
+
+
+def _cardinality(released: Mapping[str, bytes]) -> Result:
     sizes = {Cardinality.decode(release).matched for release in released.values()}
     if len(sizes) != 1:
         raise JobFailed("the two owners state different numbers of matches")
-    return _Result(matched=sizes.pop())
+    return Result(matched=sizes.pop())
 
 
-def _grouped(released: Mapping[str, bytes]) -> _Result:
+def _grouped(released: Mapping[str, bytes]) -> Result:
     measured = MeasureRelease.decode(released["measure_holder"])
     grouped = GroupRelease.decode(released["group_holder"])
     sums = combine(measured.shares, grouped.shares)
@@ -91,8 +99,8 @@ def _grouped(released: Mapping[str, bytes]) -> _Result:
         if count >= 0:
             totals = dict(zip(names, (column[i] for column in columns), strict=True))
             means = {name: f"{_mean(total, count):f}" for name, total in totals.items()}
-            groups.append(_Group(label, count, {name: f"{total:f}" for name, total in totals.items()}, means))
-    return _Result(
+            groups.append(Group(label, count, {name: f"{total:f}" for name, total in totals.items()}, means))
+    return Result(
         matched=sum(group.count for group in groups),
         group=grouped.group,
         measures=names,
@@ -111,7 +119,7 @@ def _mean(total: Decimal, count: int) -> Decimal:
     return round(total / count, _MEAN_DIGITS)
 
 
-def _table(result: _Result) -> bytes:
+def _table(result: Result) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     if not result.measures:
@@ -126,7 +134,7 @@ def _table(result: _Result) -> bytes:
     return text.getvalue().encode()
 
 
-def _bars(result: _Result) -> dict[str, bytes]:
+def _bars(result: Result) -> dict[str, bytes]:
     # Drawing is needed at the reader's node alone and takes half a second to import.
     from matplotlib.figure import Figure
 

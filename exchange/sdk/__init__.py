@@ -2,14 +2,15 @@
 
 ``Profile.load(home, "analyst").client()`` gives a :class:`NodeClient` whose methods carry the words of the
 API; :func:`statistics_spec`, :func:`joint_spec` and :func:`matching_spec` write job specs;
-:class:`LogisticRegression` and :class:`LinearRegression` are estimators over several owners' tables. The
-package asks only the caller's own node, trusts only the certificate in the profile, and holds no key of the
-organisation: a token says which role calls, the node decides.
+:class:`LogisticRegression`, :class:`LinearRegression` and :class:`PoissonRegression` are estimators over
+several owners' tables; :func:`truth_check` plays a job on synthetic twins. The package asks only the caller's
+own node, trusts only the certificate in the profile, and holds no key of the organisation: a token says which
+role calls, the node decides.
 """
 
 from exchange.sdk.client import FINISHED, NodeClient
 from exchange.sdk.deliveries import delivery_spec, file_spec, marked
-from exchange.sdk.estimators import LinearRegression, LogisticRegression, RemoteTable
+from exchange.sdk.estimators import LinearRegression, LogisticRegression, PoissonRegression, RemoteTable
 from exchange.sdk.problems import NodeProblem
 from exchange.sdk.profiles import Profile, default_home
 from exchange.sdk.questions import (
@@ -22,6 +23,7 @@ from exchange.sdk.questions import (
     matching_spec,
     statistics_spec,
 )
+from exchange.sdk.truth import truth_check
 
 __all__ = [
     "FINISHED",
@@ -31,6 +33,7 @@ __all__ = [
     "Measure",
     "NodeClient",
     "NodeProblem",
+    "PoissonRegression",
     "Profile",
     "Reference",
     "RemoteTable",
@@ -43,4 +46,5 @@ __all__ = [
     "marked",
     "matching_spec",
     "statistics_spec",
+    "truth_check",
 ]

@@ -19,7 +19,7 @@ from exchange.sdk.questions import DEFAULT_RULES
 from ledger.entries import new_id
 from ledger.times import system_clock
 
-__all__ = ["LinearRegression", "LogisticRegression", "RemoteTable"]
+__all__ = ["LinearRegression", "LogisticRegression", "PoissonRegression", "RemoteTable"]
 
 _MILLION: Final = 10**6
 
@@ -45,7 +45,7 @@ class RemoteTable:
 
 @dataclass
 class _Regression:
-    """What both families have in common; see `LogisticRegression` for the parameters."""
+    """What all families have in common; see `LogisticRegression` for the parameters."""
 
     client: NodeClient
     purpose: str
@@ -148,20 +148,6 @@ class _Regression:
         """Return how good the model is on the rows that were held out."""
         return float(self._fitted()[self.measure])
 
-    def publish(self, model: str, part: Mapping[str, Any]) -> Json:
-        """Draft a version of a model, as the owner of the label; the other owners file their parts.
-
-        Args:
-            model: its id, ``owner/name``.
-            part: how the caller's part is served, as ``NodeClient.draft_model`` has it.
-        """
-        self._fitted()
-        return self.client.draft_model(model, job=self.job_, step="train", purposes=[self.purpose], part=part)
-
-    def decision_function(self, model: str, persons: Sequence[str]) -> list[float | None]:
-        """Ask for the fitted values of persons, as the owner of the label; None where there is none."""
-        return [one["score"] for one in self.client.score(model, persons, self.purpose)]
-
     def _fitted(self) -> dict[str, Any]:
         if not self.report_:
             raise InvalidRequest("estimator", "one that fit was called on", "another")
@@ -199,7 +185,26 @@ class _Regression:
 
 
 @dataclass
-class LogisticRegression(_Regression):
+class _Served(_Regression):
+    """A regression of which versions may be put in service."""
+
+    def publish(self, model: str, part: Mapping[str, Any]) -> Json:
+        """Draft a version of a model, as the owner of the label; the other owners file their parts.
+
+        Args:
+            model: its id, ``owner/name``.
+            part: how the caller's part is served, as ``NodeClient.draft_model`` has it.
+        """
+        self._fitted()
+        return self.client.draft_model(model, job=self.job_, step="train", purposes=[self.purpose], part=part)
+
+    def decision_function(self, model: str, persons: Sequence[str]) -> list[float | None]:
+        """Ask for the fitted values of persons, as the owner of the label; None where there is none."""
+        return [one["score"] for one in self.client.score(model, persons, self.purpose)]
+
+
+@dataclass
+class LogisticRegression(_Served):
     """The chance of a label of 0 and 1, over columns of several owners.
 
     Args:
@@ -228,13 +233,24 @@ class LogisticRegression(_Regression):
 
 
 @dataclass
-class LinearRegression(_Regression):
+class LinearRegression(_Served):
     """The mean of a number, over columns of several owners; parameters as in `LogisticRegression`."""
 
     family: ClassVar[str] = "linear"
     measure: ClassVar[str] = "r2"
 
-    predict = _Regression.decision_function
+    predict = _Served.decision_function
+
+
+@dataclass
+class PoissonRegression(_Regression):
+    """The mean of a label that counts, over columns of several owners; parameters as in `LogisticRegression`.
+
+    It is evaluated, and not put in service: single persons are scored by the other families.
+    """
+
+    family: ClassVar[str] = "poisson"
+    measure: ClassVar[str] = "r2"
 
 
 def _input(asset: str, *columns: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from sqlglot import exp
@@ -82,7 +83,7 @@ class _Binder:
             self._require_grouped(made, ordered)
         elif aggregates_in(*(one.value for one in order)):
             raise self._source.error(self._select.args["order"], "columns", "an aggregate without groups")
-        return made
+        return replace(made, tables=tuple(_as_read(table, made) for table in made.tables))
 
     def _require_known_clauses(self) -> None:
         known = {"expressions", "from_", "joins", "where", "group", "having", "order", "limit"}
@@ -381,3 +382,14 @@ def _table_of(key: Expression) -> str:
     while isinstance(key, Function):
         key = key.part
     return key.table if isinstance(key, Column) else ""
+
+
+def _as_read(table: Table, query: Query) -> Table:
+    """A table without the columns that its branches list and nothing reads: an owner need not have them."""
+    if not table.is_union:
+        return table
+    read = {column.name: column for column in query.reads(table.name)}
+    parts = tuple(
+        replace(part, columns=tuple(pair for pair in part.columns if pair[0] in read)) for part in table.parts
+    )
+    return replace(table, parts=parts, first=read[parts[0].columns[0][0]])

@@ -26,7 +26,6 @@ from exchange.sql.expressions import (
     Not,
     aggregates_in,
     children,
-    columns_in,
     number,
     tables_in,
     walk,
@@ -92,13 +91,7 @@ class Program:
 
     def reads(self, table: str) -> tuple[Column, ...]:
         """The columns of a table that anything is computed from, join keys first."""
-        query = self.query
-        used = [key for join in query.joins for pair in join.keys for key in pair]
-        used += [item.value for item in query.items] + [order.value for order in query.order]
-        used += [*query.keys, *(part for part in (query.where, query.having) if part is not None)]
-        found = tuple(column for column in columns_in(*used) if column.table == table)
-        first = self.tables[0].first
-        return found if found or first is None else (first,)
+        return self.query.reads(table)
 
 
 def values_present(part: Expression) -> Expression:

@@ -25,6 +25,7 @@ from exchange.sql.expressions import (
     Not,
     SqlType,
     aggregates_in,
+    columns_in,
 )
 
 __all__ = ["Catalog", "Item", "Join", "Order", "Part", "Query", "Table", "render", "write"]
@@ -109,6 +110,15 @@ class Query:
     def assets(self) -> tuple[str, ...]:
         """The assets it reads, in order."""
         return tuple(part.asset for table in self.tables for part in table.parts)
+
+    def reads(self, table: str) -> tuple[Column, ...]:
+        """The columns of a table that anything is computed from, join keys first."""
+        used = [key for join in self.joins for pair in join.keys for key in pair]
+        used += [item.value for item in self.items] + [order.value for order in self.order]
+        used += [*self.keys, *(part for part in (self.where, self.having) if part is not None)]
+        found = tuple(column for column in columns_in(*used) if column.table == table)
+        first = self.tables[0].first
+        return found if found or first is None else (first,)
 
     def error(self, node: Expression, expected: str, actual: str) -> InvalidQuery:
         """The error at the place where an expression was read."""

@@ -26,6 +26,7 @@ __all__ = [
     "is_zero",
     "opened",
     "order_of",
+    "place_of_largest",
     "product",
     "quantile",
     "quotient",
@@ -188,6 +189,15 @@ def extreme(rows: int, columns: int, bits: int) -> Cost:
     while columns > 1:
         pairs = rows * (columns // 2)
         cost += sign(pairs, bits) + select(pairs)
+        columns -= columns // 2
+    return cost
+
+
+def place_of_largest(rows: int, columns: int, bits: int) -> Cost:
+    """As `extreme`, and one product a pair on the way back."""
+    cost = extreme(rows, columns, bits)
+    while columns > 1:
+        cost += product(rows * (columns // 2))
         columns -= columns // 2
     return cost
 

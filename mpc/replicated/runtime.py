@@ -293,6 +293,10 @@ class Runtime:
         """The smallest or largest along the last axis; see `mpc.replicated.selection.extreme`."""
         return selection.extreme(self, a, bits=bits, largest=largest)
 
+    def place_of_largest(self, a: Shared, *, bits: int) -> Shared:
+        """A 1 where the largest along the last axis is; see `mpc.replicated.selection.place_of_largest`."""
+        return selection.place_of_largest(self, a, bits=bits)
+
     def quantile(self, values: Shared, chosen: Shared, part: Fraction, *, bits: int) -> Shared:
         """What a part of the chosen rows does not exceed; see `mpc.replicated.selection.quantile`."""
         return selection.quantile(self, values, chosen, part, bits=bits)

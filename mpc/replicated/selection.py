@@ -1,4 +1,4 @@
-"""Values picked out of many: the smallest, the largest, a quantile, without telling which row it is in."""
+"""Values picked out of many, or their places: the smallest, the largest, a quantile, all of it in secret."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mpc.replicated.sharing import Shared
 if TYPE_CHECKING:
     from mpc.replicated.runtime import Runtime
 
-__all__ = ["MAX_PART", "extreme", "quantile"]
+__all__ = ["MAX_PART", "extreme", "place_of_largest", "quantile"]
 
 MAX_PART = 10**6
 """Largest denominator of a quantile's part."""
@@ -35,17 +35,39 @@ def extreme(rt: Runtime, a: Shared, *, bits: int, largest: bool) -> Shared:
     Security: semi-honest, one of three. Leaks: nothing. Cost: see `mpc.replicated.costs.extreme`.
     Source: a tournament of comparisons as in Mohassel, Rindal 2018.
     """
-    if len(a.shape) != 2 or not a.shape[1]:
-        raise InvalidInput(f"expected [k, n] with a value in each row, got the shape {a.shape}")
-    while (columns := a.shape[1]) > 1:
-        pairs = columns // 2
-        flat = (a.shape[0] * pairs,)
-        left, right = (a[:, start : 2 * pairs : 2].reshape(*flat) for start in (0, 1))
-        smaller = rt.less(left, right, bits=bits)
-        picked = rt.select(smaller, right, left) if largest else rt.select(smaller, left, right)
-        rest = a.shares[:, :, 2 * pairs :]
-        a = Shared(np.concatenate([picked.reshape(a.shape[0], pairs).shares, rest], axis=2))
+    _check_rows(a)
+    while a.shape[1] > 1:
+        a, _ = _halved(rt, a, bits, largest=largest)
     return a[:, 0]
+
+
+def place_of_largest(rt: Runtime, a: Shared, *, bits: int) -> Shared:
+    """Where the largest value along the last axis is, the first one where several are as large.
+
+    Args:
+        rt: the run.
+        a: shared int64[k, n], n at least 1.
+        bits: how many bits hold the difference of two values.
+
+    Returns:
+        Shared int64[k, n] of 0 and a single 1 in each row.
+
+    Security: semi-honest, one of three. Leaks: nothing. Cost: see `mpc.replicated.costs.place_of_largest`.
+    Source: the tournament of `extreme`; the 1 goes back from its winner, multiplied by each choice.
+    """
+    _check_rows(a)
+    choices = []
+    while a.shape[1] > 1:
+        a, second = _halved(rt, a, bits, largest=True)
+        choices.append(second)
+    place = rt.constant(np.ones((a.rows, 1), dtype=np.int64))
+    for second in reversed(choices):
+        pairs = second.shape[1]
+        right = rt.mul(second, place[:, :pairs])
+        left = rt.sub(place[:, :pairs], right)
+        both = np.stack([left.shares, right.shares], axis=-1).reshape(len(a.shares), a.rows, 2 * pairs)
+        place = Shared(np.concatenate([both, place.shares[:, :, pairs:]], axis=2))
+    return place
 
 
 def quantile(rt: Runtime, values: Shared, chosen: Shared, part: Fraction, *, bits: int) -> Shared:
@@ -93,3 +115,21 @@ def quantile(rt: Runtime, values: Shared, chosen: Shared, part: Fraction, *, bit
         matching, below = rt.add(zeros, taken[:, :-1]), rt.add(below, taken[:, -1:])
         result = rt.add(result, rt.scale(bit, 2**place))
     return result
+
+
+def _check_rows(a: Shared) -> None:
+    if len(a.shape) != 2 or not a.shape[1]:
+        raise InvalidInput(f"expected [k, n] with a value in each row, got the shape {a.shape}")
+
+
+def _halved(rt: Runtime, a: Shared, bits: int, *, largest: bool) -> tuple[Shared, Shared]:
+    """Winners of neighbours and who has none, [k, ceil(n / 2)], and where the second won, [k, n // 2].
+
+    Of neighbours that are equal the first wins, whichever end is asked for.
+    """
+    pairs = a.shape[1] // 2
+    left, right = (a[:, start : 2 * pairs : 2] for start in (0, 1))
+    ahead = rt.sub(left, right) if largest else rt.sub(right, left)
+    second = rt.to_arithmetic(rt.is_negative(ahead.reshape(a.rows * pairs), bits=bits)).reshape(a.rows, pairs)
+    won = rt.add(left, rt.mul(second, rt.sub(right, left)))
+    return Shared(np.concatenate([won.shares, a.shares[:, :, 2 * pairs :]], axis=2)), second

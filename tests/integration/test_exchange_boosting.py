@@ -1,4 +1,4 @@
-"""Boosted trees over columns of two owners, as a job through hub and nodes."""
+"""Boosted trees over columns of two owners, encrypted or on shares, as a job through hub and nodes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from exchange.errors import JobRefused
 from exchange.testing import ConsortiumInProcess
 from federated import boosting
 from federated.boosting import Objective, Settings, fixed_point
@@ -39,7 +40,9 @@ KIND = np.digitize(FITTED, [-0.7, 0.7])
 IDS = [f"p{i:03d}" for i in range(PEOPLE)]
 TABLES = {
     "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "kind": KIND[:220], "debt": DEBT[:220]}),
-    "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:], "age": AGE[40:]}),
+    "bureau": pa.table(
+        {"id": IDS[40:], "income": INCOME[40:], "age": AGE[40:], "pay": INCOME[40:], "years": AGE[40:]}
+    ),
 }
 CONTROLS = {
     "lender": {
@@ -52,6 +55,8 @@ CONTROLS = {
         "id": ("identifier", "AFTER_JOIN"),
         "income": ("feature", "AFTER_COMPARE"),
         "age": ("feature", "AFTER_COMPARE"),
+        "pay": ("feature", "AFTER_AGGREGATE"),
+        "years": ("feature", "AFTER_AGGREGATE"),
     },
 }
 NAMES = {"lender": "loans", "bureau": "people"}
@@ -83,7 +88,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInPr
 
 def _terms(columns: list[str]) -> dict[str, Any]:
     return {
-        "operations": ["psi/ecdh", "model/boosting", "model/score-trees"],
+        "operations": ["psi/ecdh", "model/boosting", "model/boosting-shared", "model/score-trees"],
         "columns": columns,
         "uses": 20,
         "expires": EXPIRES,
@@ -113,8 +118,17 @@ def _input(asset: str, *columns: str) -> dict[str, Any]:
     return {"asset": asset, "columns": [{"name": name, "decimals": 0} for name in columns]}
 
 
-def train(at: ConsortiumInProcess, submitter: str, params: dict[str, Any], reader: str) -> dict[str, Any]:
+def train(
+    at: ConsortiumInProcess,
+    submitter: str,
+    params: dict[str, Any],
+    reader: str,
+    component: str = "model/boosting",
+) -> dict[str, Any]:
     lender, bureau, own = map(at.did, ("lender", "bureau", submitter))
+    is_shared = component == "model/boosting-shared"
+    helper = {"helper-1": at.did("regulator")} if is_shared else {}
+    columns = ("pay", "years") if is_shared else ("income", "age")
     match = _step(
         "match",
         "psi/ecdh",
@@ -124,11 +138,11 @@ def train(at: ConsortiumInProcess, submitter: str, params: dict[str, Any], reade
     )
     fit = _step(
         "train",
-        "model/boosting",
-        {"owner-1": lender, "owner-2": bureau},
+        component,
+        {"owner-1": lender, "owner-2": bureau} | helper,
         inputs={
             "owner-1": _input("lender/loans", str(params.get("label", "late")), "debt"),
-            "owner-2": _input("bureau/people", "income", "age"),
+            "owner-2": _input("bureau/people", *columns),
         },
         after=["match"],
         params={"label": "late", "min_cohort": 50, **GROWN, **params},
@@ -261,3 +275,44 @@ def test_trees_go_on_after_an_owner_was_restarted(
     assert [float(row[1]) for row in answer["rows"]] == pytest.approx(pooled().losses, abs=1e-9)
     receipts = running.client("regulator").entries(job=answer["job"], type_="receipt.step")
     assert {one["body"]["attempt"] for one in receipts if one["body"]["step"] == "train"} == {2}
+
+
+def test_trees_on_shares_are_those_of_the_matched_rows_and_the_analyst_alone_reads_them(
+    running: ConsortiumInProcess,
+) -> None:
+    answer = train(running, "analyst", {"trees": 1, "depth": 1}, "report/result", "model/boosting-shared")
+    assert answer["facts"]["rows"] == 180
+    root, *leaves = answer["rows"]
+    label, columns = LATE[BOTH], {"debt": DEBT[BOTH], "pay": INCOME[BOTH], "years": AGE[BOTH].astype(float)}
+    g, h = label.mean() - label, label.mean() * (1 - label.mean())
+    best, expected = 0.0, None
+    for name, values in columns.items():
+        for number, cut in enumerate(boosting.bin_columns([values], [name], 8).cuts[0], start=1):
+            sides = [values <= cut, values > cut]
+            gain = sum(g[side].sum() ** 2 / (h * side.sum() + 1) for side in sides)
+            if min(side.sum() for side in sides) * h >= 50 / 4 and gain > best:
+                weights = [-0.3 * g[side].sum() / (h * side.sum() + 1) for side in sides]
+                best, expected = gain, (name, number, weights)
+    assert expected is not None
+    assert tuple(root[3:6]) == (*expected[:2], None)
+    assert [float(leaf[6]) for leaf in leaves] == pytest.approx(expected[2], abs=0.02)
+    shown = running.client("regulator").entries(job=answer["job"], type_="receipt.step")
+    receipts = {(entry["name"], entry["body"]["step"]) for entry in shown}
+    assert {(name, "train") for name in ("lender", "bureau", "regulator")} <= receipts
+
+
+def test_thresholds_are_told_of_open_columns_alone_and_an_owner_reads_its_own_cuts(
+    running: ConsortiumInProcess,
+) -> None:
+    small = {"trees": 1, "depth": 1}
+    with pytest.raises(JobRefused, match="the job needs AS_JOIN_PAYLOAD"):
+        train(
+            running,
+            "analyst",
+            {**small, "thresholds": "recipients"},
+            "report/result",
+            "model/boosting-shared",
+        )
+    answer = train(running, "lender", small, "model/trees", "model/boosting-shared")
+    cuts = boosting.bin_columns([DEBT[BOTH]], ["debt"], 8).cuts[0]
+    assert answer["rows"] == [["debt", number, repr(float(cut))] for number, cut in enumerate(cuts, start=1)]

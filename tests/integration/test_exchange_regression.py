@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from exchange.errors import JobFailed
 from exchange.testing import ConsortiumInProcess
+from federated.checkpoints import Checkpoints
 from ledger.entries import new_id
 from ledger.times import system_clock
 
@@ -176,6 +179,33 @@ def test_the_result_says_after_how_many_epochs_training_ended_early(running: Con
     fitted = np.array([float(row[2]) for row in answer["rows"]])
     assert mean_squared_error(pooled()) < 0.15
     assert mean_squared_error(fitted) < 0.2
+
+
+def test_coefficients_are_those_of_pooled_rows_though_a_helper_was_restarted(
+    running: ConsortiumInProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, kept = Checkpoints.keep, list[int]()
+    reached, go_on = threading.Event(), threading.Event()
+
+    def held(own: Checkpoints, number: int, arrays: Any) -> None:
+        real(own, number, arrays)
+        kept.append(number)
+        if kept.count(20) == 3 and not reached.is_set():
+            reached.set()
+            assert go_on.wait(90)
+
+    monkeypatch.setattr(Checkpoints, "keep", held)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(train, running, "analyst", {"coefficients": "recipients"}, "report/result")
+        assert reached.wait(90)
+        running.nodes["regulator"].stop()
+        go_on.set()
+        running.nodes["regulator"] = running._stack.enter_context(running.open_node("regulator"))
+        answer = asked.result()
+    np.testing.assert_allclose([float(row[2]) for row in answer["rows"]], pooled(), atol=0.03)
+    # Each party keeps each of 240 epochs, and again those that are played again: at most two.
+    assert 1 <= len(kept) - 3 * 240 <= 6
+    assert kept.count(18) == 3
 
 
 @pytest.mark.slow

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pytest
 
 from exchange.sql.binding import bind
+from exchange.sql.program import compile_query
 from exchange.sql.query import render
+from exchange.sql.steps import columns_of, parts_of
 from exchange.sql.testing import answer, catalog_of
 
 SEEDS = range(12)
@@ -76,6 +78,9 @@ def compare(seed: int) -> None:
     catalog = catalog_of(named)
     bound = bind(query, catalog)
     assert bind(render(bound), catalog) == bound
+    read = zip(parts_of(bound), columns_of(compile_query(bound, 1)), strict=True)
+    as_read = bind(render(bound), {part.asset: dict(columns) for part, columns in read})
+    assert render(as_read) == render(bound)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

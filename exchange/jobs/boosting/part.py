@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exchange.errors import InvalidRequest, JobFailed
+from exchange.jobs.boosting.cuts import OwnCuts
 from exchange.jobs.component import Component, Outcome, StepContext
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.results import Cell, ResultTable
@@ -25,6 +26,7 @@ __all__ = ["COMPONENT", "Structure", "TreesPart", "score_table", "text"]
 
 FORMAT = 2
 _DIGITS = 12
+_ON_SHARES = "model/boosting-shared"
 _Floats = NDArray[np.float64]
 
 
@@ -216,7 +218,10 @@ def _read_floats(reader: wire.Reader, field: str) -> _Floats:
 
 
 def _run(context: StepContext) -> Outcome:
-    part = TreesPart.decode(context.earlier[context.step.after[0]])
+    (name,) = context.step.after
+    if context.before[name].component == _ON_SHARES:
+        return Outcome(local=b"", files=OwnCuts.decode(context.earlier[name]).table().files())
+    part = TreesPart.decode(context.earlier[name])
     files = part.table().files()
     if part.structure is not None:
         files["scores.csv"] = part.scores(part.structure).files()["table.csv"]
@@ -228,6 +233,12 @@ def _check(step: Step) -> None:
         raise InvalidRequest(f"steps.{step.id}.after", "one step that trained", str(len(step.after)))
 
 
+def _check_follows(step: Step, before: Step) -> None:
+    reader = step.parties["reader"]
+    if before.role_of(reader) not in before.inputs:
+        raise InvalidRequest(f"steps.{step.id}.parties.reader", f"an owner in step {before.id}", reader)
+
+
 def _plan(step: Step) -> Plan:
     """Nothing is shown that the reader did not get when the trees were grown."""
     return ()
@@ -236,11 +247,13 @@ def _plan(step: Step) -> Plan:
 COMPONENT = Component(
     name="model/trees",
     version=1,
-    summary="The owner who asked reads its own splits; the label holder also the structure and the scores.",
+    summary="The owner who asked reads its own splits, the label holder also the structure and the scores; "
+    "of trees grown on shares an owner reads where its own columns were cut.",
     roles={"reader": None},
     params={},
     output_type="report",
-    needs=frozenset({"model/boosting"}),
+    needs=frozenset({"model/boosting", _ON_SHARES}),
+    check_follows=_check_follows,
     protocol=None,
     run=_run,
     plan=_plan,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from connectors import columns
 from exchange.errors import InvalidRequest
+from exchange.jobs import aligned_columns
 from exchange.jobs.component import (
     Component,
     Outcome,
@@ -59,11 +60,9 @@ def _run(context: StepContext) -> Outcome:
         said = None if part is None else (len(part.rows), smallest, _FAMILIES.index(part.family))
         sizes, minimum = _agreed(rt, said, context)
         if label is not None and sizes.family is Family.LOGISTIC:
-            _check_classes(label, minimum)
+            aligned_columns.check_classes(label, minimum)
         results = evaluation.evaluate(rt, sizes, None if part is None else part.parts, label)
-        shares = np.zeros(sizes.results, dtype=np.uint64)
-        if rt.computes:
-            shares = results.shares[0] + rt.zero(shares.shape)
+        shares = aligned_columns.own_share(rt, results)
     unit = {}
     if label is not None and part is not None and sizes.family is not Family.LOGISTIC:
         unit = {"label_mean": part.unit.label_mean, "label_deviation": part.unit.label_deviation}
@@ -110,14 +109,6 @@ def _agreed(rt: Runtime, said: tuple[int, ...] | None, context: StepContext) -> 
     if rows < minimum:
         raise CohortTooSmall(minimum, 1)
     return Sizes(family, rows, len(context.step.inputs), min(_bins(context.step), rows // minimum)), minimum
-
-
-def _check_classes(label: NDArray[np.float64], minimum: int) -> None:
-    """Check that neither class is so small that a measure is about few people."""
-    positives = int(np.count_nonzero(label))
-    small = sum(count < minimum for count in (positives, len(label) - positives))
-    if small:
-        raise CohortTooSmall(minimum, small)
 
 
 def _bins(step: Step) -> int:

@@ -36,7 +36,7 @@ from federated import vertical
 from federated.vertical import Family, Layout, Settings, Standardised, Trained, costs
 from federated.vertical.settings import MAX_BATCH, MAX_EPOCHS, MAX_PATIENCE, WEIGHT_FRACTION
 from mpc import replicated, wire
-from mpc.replicated import Runtime, Shared
+from mpc.replicated import Shared
 from mpc.replicated import costs as runtime_costs
 from policies.column_control import Level
 from policies.plans import Aggregate, Operator, Plan, Reveal, Select
@@ -130,7 +130,7 @@ def _run(context: StepContext) -> Outcome:
             if own is not None:
                 local = _part(settings, own, center, parts, layout, trained, held_out).encode()
         else:
-            shares = np.concatenate([_shares(rt, one) for one in _results(trained)])
+            shares = np.concatenate([aligned_columns.own_share(rt, one) for one in _results(trained)])
     return Outcome(
         local=local,
         release=_released(trained, layout, every, shares),
@@ -202,12 +202,6 @@ def _errors(variances: _Floats, rows: int) -> _Floats:
 
 def _is_split(step: Step) -> bool:
     return step.params["coefficients"] == "split"
-
-
-def _shares(rt: Runtime, results: Shared) -> NDArray[np.uint64]:
-    """This party's share of results; all of them are needed."""
-    shares = np.zeros(results.rows, dtype=np.uint64)
-    return results.shares[0] + rt.zero(shares.shape) if rt.computes else shares
 
 
 def _released(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exchange.errors import InvalidRequest, JobFailed
+from exchange.jobs import aligned_columns
 from exchange.jobs.component import Component, Outcome, Param, RoleInput, StepContext, text_like, whole_number
 from exchange.jobs.estimates import Estimate
 from exchange.jobs.intersection import rows_of
@@ -71,9 +72,7 @@ def _run(context: StepContext) -> Outcome:
         if part is not None:
             given = hidden.joined(rt, part, context.before[before], stated[0][0])
         table = figures.compute(rt, query, ranks, own, stated[0][0], minimum, given)
-        released = np.zeros(table.shape, dtype=np.uint64)
-        if rt.computes:
-            released = table.shares[0] + rt.zero(table.shape)
+        released = aligned_columns.own_share(rt, table)
     return Outcome(
         local=b"",
         release=wire.encode_uint64(FORMAT) + wire.encode_array(released),

@@ -25,6 +25,7 @@ BUILT = (
     r"reason\..*",
     r"sql\.operator\..*",
     r"suggestion\..*",
+    r"truth\.reason\..*",
 )
 
 
@@ -120,3 +121,10 @@ def test_every_kind_of_content_and_reason_has_its_sentence() -> None:
     assert {key for key in messages.catalogue() if key.startswith("suggestion.")} == {
         f"suggestion.{code}" for code in reasons
     }
+
+
+def test_every_reason_of_a_truth_check_has_its_sentence() -> None:
+    from exchange.simulated.references import Reason
+
+    found = {key.removeprefix("truth.reason.") for key in messages.catalogue() if "truth.reason." in key}
+    assert found == set(Reason)

@@ -82,6 +82,7 @@ def context_of(step: Step, role: str, ranks: tuple[str, ...], **more: Any) -> St
         "session": b"s",
         "read": lambda name: iter(()),
         "channel": lambda other: pytest.fail(other),
+        "before": {},
         "earlier": {},
         "progress": lambda done, total: None,
         **more,
@@ -91,7 +92,6 @@ def context_of(step: Step, role: str, ranks: tuple[str, ...], **more: Any) -> St
         role=role,
         ranks=ranks,
         minimum_cohort=2,
-        before={},
         released={},
         rng=SystemRandomness(),
         hand_over=nothing_lent(),
@@ -139,7 +139,9 @@ def opened(step: Step, outcomes: Sequence[Any]) -> Any:
 
 def read_part(local: bytes) -> tuple[Any, Mapping[str, bytes]]:
     reader = Step("read", "model/trees", 1, {"reader": "did:key:zMe"}, {}, ("train",), {}, ())
-    outcome = part.COMPONENT.run(context_of(reader, "reader", ("reader",), earlier={"train": local}))
+    before = {"train": spec_of({}).step("train")}
+    context = context_of(reader, "reader", ("reader",), before=before, earlier={"train": local})
+    outcome = part.COMPONENT.run(context)
     assert outcome.release is None
     return canonical.decode(outcome.files["result.json"]), outcome.files
 

@@ -37,6 +37,7 @@ ASKED: dict[str, Any] = {
 SINGLE = {*EXPRESSIONS, "psi/over-threshold", "stats/joint"}
 PARAMS: dict[str, dict[str, Any]] = {
     "model/boosting": {"label": "owner0", "min_cohort": 10},
+    "model/boosting-shared": {"label": "owner0", "min_cohort": 10},
     "model/evaluate": {"label": "owner0", "min_cohort": 10},
     "model/fedavg": {"label": "owner0", "family": "logistic", "model": "recipients"},
     "model/fedboost": {

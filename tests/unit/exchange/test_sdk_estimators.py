@@ -8,7 +8,7 @@ import pytest
 from exchange.errors import InvalidRequest
 from exchange.jobs.registry import built_in
 from exchange.jobs.spec import JobSpec
-from exchange.sdk import LinearRegression, LogisticRegression, NodeClient, RemoteTable
+from exchange.sdk import LinearRegression, LogisticRegression, NodeClient, PoissonRegression, RemoteTable
 from ledger import canonical
 
 LENDER = RemoteTable("did:x:lender", "lender/loans", "person", ("debt",))
@@ -28,7 +28,7 @@ class Node:
 NODE = cast("NodeClient", Node())
 
 
-@pytest.mark.parametrize("made", [LogisticRegression, LinearRegression])
+@pytest.mark.parametrize("made", [LogisticRegression, LinearRegression, PoissonRegression])
 @pytest.mark.parametrize(
     ("tables", "helper"), [([LENDER, BUREAU], HELPER), ([LENDER, BUREAU, BANK], None)], ids=["two", "three"]
 )
@@ -66,3 +66,10 @@ def test_an_estimator_that_was_not_fitted_tells_nothing() -> None:
         model.score()
     with pytest.raises(InvalidRequest, match="fit"):
         model.publish("lender/late", {"key": "person"})
+
+
+def test_a_model_of_counts_is_judged_and_not_published() -> None:
+    model = PoissonRegression(NODE, PURPOSE, HELPER)
+    model.report_ = {"r2": "0.25"}
+    assert model.score() == 0.25
+    assert not hasattr(model, "publish")

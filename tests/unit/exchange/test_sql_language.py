@@ -11,6 +11,7 @@ from exchange.sql.errors import InvalidQuery
 from exchange.sql.expressions import BOOLEAN, DATE, FLOAT, TEXT, SqlType, number
 from exchange.sql.program import compile_query
 from exchange.sql.query import render
+from exchange.sql.steps import columns_of, parts_of
 from exchange.sql.syntax import MAX_LENGTH, assets_named
 
 CATALOG = {
@@ -46,6 +47,10 @@ READ = {
     "cast": f"SELECT SUM(CAST(l.score AS DECIMAL(18, 4)) * b.income) {JOIN}",
     "union": "SELECT g, AVG(x) FROM (SELECT k AS g, balance AS x FROM lender.loans "
     "UNION ALL SELECT k, income FROM bureau.people) AS t GROUP BY g",
+    "union-listed": "SELECT COUNT(b), SUM(a) FROM (SELECT id AS z, balance AS a, k AS b FROM lender.loans "
+    "UNION ALL SELECT pid, income, k FROM bureau.people) AS t",
+    "union-counted": "SELECT COUNT(*) FROM (SELECT id AS z, k FROM lender.loans "
+    "UNION ALL SELECT pid, k FROM bureau.people) AS t",
     "rows": f"SELECT l.balance - b.income AS gap, b.band {JOIN} WHERE l.balance > 3 ORDER BY gap LIMIT 5",
     "coalesce": f"SELECT SUM(COALESCE(l.balance, b.income, 0)) {JOIN}",
     "texts": f"SELECT COUNT(*) {JOIN} WHERE b.band = 'x'' OR 1=1 --' AND l.id <> b.band",
@@ -58,7 +63,9 @@ def test_the_canonical_text_of_a_query_reads_as_the_query(name: str) -> None:
     text = render(bound)
     assert bind(text, CATALOG) == bound
     assert render(bind(text, CATALOG)) == text
-    compile_query(bound, 10)
+    program = compile_query(bound, 10)
+    read = zip(parts_of(bound), columns_of(program), strict=True)
+    assert render(bind(text, {part.asset: dict(columns) for part, columns in read})) == text
 
 
 REFUSED = {

@@ -229,6 +229,17 @@ def test_extremes_are_those_of_each_row(columns: int) -> None:
         np.testing.assert_array_equal(most, a.max(axis=1))
 
 
+@pytest.mark.parametrize("columns", [1, 2, 7, 13])
+def test_the_largest_of_each_row_has_its_place_and_the_first_of_equal_ones(columns: int) -> None:
+    a = RNG.integers(-4, 4, (20, columns))
+
+    def program(rt: Runtime, xs: list[Shared]) -> Any:
+        return rt.open(rt.place_of_largest(xs[0], bits=4), EVERYONE)
+
+    for got in compute(program, a):
+        np.testing.assert_array_equal(got, np.eye(columns, dtype=np.int64)[a.argmax(axis=1)])
+
+
 @pytest.mark.parametrize("part", [Fraction(1, 2), Fraction(1), Fraction(1, 10), Fraction(37, 100)])
 def test_quantiles_are_those_of_the_chosen_rows(part: Fraction) -> None:
     values, chosen = RNG.integers(0, 2**7, 40), RNG.integers(0, 2, (3, 40))
@@ -289,6 +300,10 @@ OPERATIONS: dict[str, tuple[Program, Cost]] = {
     "extreme": (
         lambda rt, xs: rt.extreme(xs[0].reshape(10, 7), bits=20, largest=True),
         costs.extreme(10, 7, 20),
+    ),
+    "place": (
+        lambda rt, xs: rt.place_of_largest(xs[0].reshape(10, 7), bits=20),
+        costs.place_of_largest(10, 7, 20),
     ),
     "quantile": (
         lambda rt, xs: rt.quantile(xs[0][:35], xs[1].reshape(2, 35), Fraction(1, 3), bits=5),
@@ -365,6 +380,7 @@ def test_columns_of_different_lengths_and_widths_without_keys_are_refused() -> N
         lambda rt, xs: rt.divide(xs[0], xs[0], divisor_bits=30),
         lambda rt, xs: rt.square_root(xs[0], bits=7),
         lambda rt, xs: rt.extreme(xs[0], bits=7, largest=True),
+        lambda rt, xs: rt.place_of_largest(xs[0], bits=7),
         lambda rt, xs: rt.quantile(xs[0], xs[0].reshape(1, 3), Fraction(0), bits=7),
     ):
         ended = mesh_outcomes([role([(0, numbers(3))], program)] * 3)
