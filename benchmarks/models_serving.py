@@ -99,7 +99,8 @@ class Desk:
     def agree(self, name: str, operations: list[str], outputs: list[str], cohort: int) -> None:
         asked = {"asset": f"bureau/{name}", "purpose": PURPOSE, "output_types": outputs}
         made = self.at["lender"].request_agreement(asked | usual("bureau", operations, cohort))
-        self.at["bureau"].approve(made["negotiation"], "a benchmark")
+        given = self.at["bureau"].approve(made["negotiation"], "a benchmark")
+        self.at["lender"].wait_agreement(given["agreement"])
 
     def train(self) -> str:
         loans, people = "lender/trained", "bureau/trained"

@@ -45,7 +45,7 @@ def document(stage: Stage) -> tuple[object, object]:
         title="A contract",
         purpose=PURPOSE,
         receiver=stage.did(ANALYST),
-        agreement=stage.held(agreement),
+        agreement=stage.at(ANALYST).wait_agreement(agreement),
         column=CONTENT,
         name="contract",
     )
@@ -67,7 +67,7 @@ def _delivered(
         title="A table",
         purpose=PURPOSE,
         receiver=stage.did(ANALYST),
-        agreement=stage.held(agreement),
+        agreement=stage.at(ANALYST).wait_agreement(agreement),
         columns=dict.fromkeys(_COLUMNS, 0),
         name=name,
         kind="parquet",

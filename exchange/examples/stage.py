@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from exchange.errors import TimedOut
 from exchange.local import Consortium
 from exchange.sdk import NodeClient
 from ledger.entries import new_id
@@ -26,8 +24,6 @@ PURPOSE = "dpv:FraudPreventionAndDetection"
 EXPIRES = "2099-01-01T00:00:00Z"
 MIN_COHORT = 5
 WAIT_S = 300.0
-_CATCH_UP_S = 20.0
-_POLL_S = 0.1
 
 
 @dataclass
@@ -113,23 +109,8 @@ class Stage:
         asked = {"asset": asset, "purpose": PURPOSE, **_usual(list(columns)), **terms}
         negotiation = self.at(asker).request_agreement(asked)["negotiation"]
         agreement = str(self.at(asset.partition("/")[0]).approve(negotiation, "an example")["agreement"])
-        self.held(agreement, asker=asker)
+        self.at(asker).wait_agreement(agreement)
         return agreement
-
-    def held(self, agreement: str, *, asker: str = ANALYST) -> Mapping[str, Any]:
-        """The agreement at the asker's node, whose copy of the ledger may be a moment behind its owner's.
-
-        Raises:
-            TimedOut: it does not arrive.
-        """
-        until = time.monotonic() + _CATCH_UP_S
-        while True:
-            for row in self.at(asker).agreements():
-                if row["agreement"] == agreement and row["status"] == "final":
-                    return row
-            if time.monotonic() > until:
-                raise TimedOut(f"{agreement} has not arrived at {asker}'s node within {_CATCH_UP_S:g} s")
-            time.sleep(_POLL_S)
 
     def share(
         self,

@@ -136,6 +136,23 @@ class NodeClient(
         """List the agreements this node is a side of."""
         return self._list("GET", "/v1/agreements", "agreements", role="analyst")
 
+    def wait_agreement(self, agreement: str, *, timeout_s: float = 60.0) -> Json:
+        """Wait until an agreement is at this node, whose copy of the ledger may be behind its owner's.
+
+        Raises:
+            TimedOut: it does not arrive.
+        """
+        deadline = time.monotonic() + timeout_s
+        pause_s, longest_s = _POLL_S
+        while True:
+            for row in self.agreements():
+                if row["agreement"] == agreement:
+                    return row
+            if time.monotonic() >= deadline:
+                raise TimedOut(f"waited {timeout_s:g} s for {agreement}")
+            time.sleep(pause_s)
+            pause_s = min(longest_s, 2 * pause_s)
+
     def revoke(self, agreement: str, reason: str) -> Json:
         """Revoke an agreement at the owner's node."""
         path = f"/v1/agreements/{quote(agreement)}/revoke"

@@ -104,8 +104,7 @@ def agree(running: Any, consumer: str, *, operations: list[str] | None = None) -
         }
     )
     given = running.client("lender").approve(asked["negotiation"], "a test")
-    rows = running.client(consumer).agreements()
-    return next(row for row in rows if row["agreement"] == given["agreement"])
+    return running.client(consumer).wait_agreement(given["agreement"])
 
 
 def asked(running: Any, consumer: str, agreement: Any, **changes: Any) -> dict[str, Any]:
@@ -336,8 +335,7 @@ def publish_document(running: Any, path: Path, name: str) -> Any:
     }
     request = running.client("analyst").request_agreement(wanted)
     given = running.client("lender").approve(request["negotiation"], "a test")
-    rows = running.client("analyst").agreements()
-    return next(row for row in rows if row["agreement"] == given["agreement"])
+    return running.client("analyst").wait_agreement(given["agreement"])
 
 
 def asked_file(running: Any, agreement: Any, name: str, column: str = CONTENT) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def deliver(question: Any, folder: Path) -> None:
     lender.publish(asset)
     negotiation = analyst.request_agreement({"asset": "lender/given", **asked})["negotiation"]
     agreement = lender.approve(negotiation, "a test")["agreement"]
-    row = next(one for one in analyst.agreements() if one["agreement"] == agreement)
+    row = analyst.wait_agreement(agreement)
     spec = delivery_spec(
         job=new_id("job", system_clock),
         title="delivery",

@@ -104,7 +104,8 @@ class Owners:
     def agree(self, **changes: Any) -> str:
         asked = {"asset": ASSETS["bureau"], "purpose": PURPOSE, **self.terms(list(CONTROLS["bureau"]))}
         made = self.client("lender").request_agreement(asked | {"uses": 100} | changes)
-        return str(self.client("bureau").approve(made["negotiation"], "a test")["agreement"])
+        agreement = self.client("bureau").approve(made["negotiation"], "a test")["agreement"]
+        return str(self.client("lender").wait_agreement(agreement)["agreement"])
 
     def train(self) -> str:
         lender, bureau, helper = map(self.running.did, ("lender", "bureau", "regulator"))

@@ -61,7 +61,7 @@ def test_counter_offers_end_in_what_was_accepted(question: Any) -> None:
     assert analyst.accept(negotiation, 4)["state"] == "ACCEPTED"
     given = lender.approve(negotiation, "agreed by telephone")
     assert given["state"] == "FINALIZED"
-    held = next(row for row in analyst.agreements() if row["agreement"] == given["agreement"])
+    held = analyst.wait_agreement(given["agreement"])
     assert held["limits"]["uses"] == 3
     history = analyst.negotiation(negotiation)["history"]
     assert [(one["event"], one["by"]) for one in history] == [
