@@ -67,6 +67,20 @@ def test_a_problem_document_becomes_an_error_with_its_members() -> None:
     assert caught.value.extras == {"field": "name"}
 
 
+def test_an_agreement_is_waited_for_until_it_has_arrived() -> None:
+    known: list[dict[str, str]] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        known.append({"agreement": f"agreement-{len(known)}"})
+        return httpx.Response(200, json={"agreements": known})
+
+    with client(answer) as node:
+        assert node.wait_agreement("agreement-2") == {"agreement": "agreement-2"}
+        assert len(known) == 3
+        with pytest.raises(TimedOut, match="waited 0 s for agreement-9"):
+            node.wait_agreement("agreement-9", timeout_s=0)
+
+
 def test_entries_are_read_page_by_page() -> None:
     rows = [{"index": number} for number in range(1203)]
     asked: list[int] = []
