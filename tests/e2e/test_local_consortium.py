@@ -68,8 +68,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     made.run("parley down")
 
 
-def test_the_readmes_commands_work_as_they_stand(shell: Shell) -> None:
-    """The whole walk in one test: each line needs those before it."""
+@pytest.fixture(scope="module")
+def walked(shell: Shell) -> int:
+    """Run the README's lines, each of which needs those before it; how many approvals there were."""
     approvals = 0
     for line in readme_commands():
         if "NEGOTIATION" in line:
@@ -84,7 +85,11 @@ def test_the_readmes_commands_work_as_they_stand(shell: Shell) -> None:
             check_directories(shell.directory / ".parley")
         if line.startswith("parley stats"):
             assert (shell.directory / "result" / "table.csv").exists()
-    assert approvals == 2
+    return approvals
+
+
+def test_the_readmes_commands_work_as_they_stand(shell: Shell, walked: int) -> None:
+    assert walked == 2
     altered = bytearray((shell.directory / "evidence.zip").read_bytes())
     altered[-200] ^= 0x01
     (shell.directory / "altered.zip").write_bytes(altered)
@@ -102,6 +107,7 @@ def check_directories(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("walked")
 def test_a_stopped_consortium_starts_again_with_its_history(shell: Shell) -> None:
     assert shell.run("parley status").returncode == 1
     before = json.loads((shell.directory / ".parley" / "consortium.json").read_text())["genesis"]
