@@ -157,6 +157,22 @@ def _auc(scores: Any, label: Any) -> float:
     return float(above.mean())
 
 
+def _expected(rows: list[int]) -> Any:
+    """The chances of some rows by a model of all others, trained in the clear as the job says: 16 steps."""
+    others = sorted(set(range(*BOTH.indices(PEOPLE))) - set(rows))
+    columns = np.array([DEBT, INCOME])
+    trained = columns[:, others]
+    scaled = (columns - trained.mean(axis=1)[:, None]) / trained.std(axis=1)[:, None]
+    x = np.vstack([np.ones(PEOPLE), scaled])
+    weights = step = np.zeros(len(x))
+    for epoch in range(16):
+        residual = 1 / (1 + np.exp(-weights @ x[:, others])) - LATE[others]
+        rate = 0.5 * min(1.0, 2 * (1 - epoch / 16))
+        step = rate * x[:, others] @ residual / len(others) + 0.9 * step
+        weights = weights - step
+    return 1 / (1 + np.exp(-weights @ x[:, rows]))
+
+
 def test_who_asked_reads_how_good_the_model_is(running: ConsortiumInProcess) -> None:
     agreements = _agreed(running, "analyst", "people")
     lender, bureau, helper = map(running.did, ("lender", "bureau", "regulator"))
@@ -198,5 +214,4 @@ def test_the_label_holder_learns_scores_where_the_other_owner_lets_it_see_rows(
     assert len(rows) == 54
     assert set(rows) <= set(range(40, 220))
     scores = np.array([float(score) for _, score in answer["rows"]])
-    # Which rows are held out is drawn in every job; of one column alone it would be 0.7.
-    assert np.corrcoef(np.log(scores / (1 - scores)), FITTED[rows])[0, 1] > 0.9
+    np.testing.assert_allclose(scores, _expected(rows), atol=0.01)
