@@ -26,6 +26,7 @@ from mpc.replicated import Runtime
 BINS, LEAST_ROWS, LEAST_EVENTS, MOST = 20, 100, 5, 8
 AUC_TARGET = 0.002
 PEER = "optbinning, pooled"
+MERGE = "optimal"
 Row = dict[str, object]
 
 
@@ -104,14 +105,14 @@ def of_counts(fine: Fine, events: np.ndarray) -> BinnedColumn:
     """A column of the owner that was told the events of groups."""
     ends = events[: fine.bins.count - 1] > 0
     starts = np.concatenate([[True], ends])
-    return binned(fine, starts, np.append(events[: len(ends)][ends], events[-1]), "monotone", MOST)
+    return binned(fine, starts, np.append(events[: len(ends)][ends], events[-1]), MERGE, MOST)
 
 
 def of_pooled(fine: Fine, label: np.ndarray) -> BinnedColumn:
     """A column of the label's holder."""
     events = np.bincount(fine.codes[label], minlength=fine.bins.count)
     starts = groups_of(np.stack([events, fine.rows - events]), LEAST_EVENTS)
-    return binned(fine, starts, summed(events, starts), "monotone", MOST)
+    return binned(fine, starts, summed(events, starts), MERGE, MOST)
 
 
 def by_optbinning(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:

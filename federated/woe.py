@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mpc.errors import InvalidInput
 
-__all__ = ["EMPTY", "information_value", "weights_of_evidence"]
+__all__ = ["EMPTY", "information_value", "information_values", "weights_of_evidence"]
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -41,7 +41,7 @@ def weights_of_evidence(events: Counts, others: Counts) -> Floats:
 
     Security: local. Leaks: nothing; local. Cost: local. Source: Siddiqi 2006; Zeng 2013 for empty cells.
     """
-    of_events, of_others = _parts(events, others)
+    of_events, of_others = _parts(events, others, int(events.sum()), int(others.sum()))
     weights: Floats = np.log(of_others) - np.log(of_events)
     return weights
 
@@ -51,11 +51,32 @@ def information_value(events: Counts, others: Counts) -> float:
 
     Security: local. Leaks: nothing; local. Cost: local. Source: Kullback 1959; Siddiqi 2006.
     """
-    of_events, of_others = _parts(events, others)
-    return float(np.sum((of_others - of_events) * (np.log(of_others) - np.log(of_events))))
+    return float(np.sum(information_values(events, others, int(events.sum()), int(others.sum()))))
 
 
-def _parts(events: Counts, others: Counts) -> tuple[Floats, Floats]:
-    if not events.sum() or not others.sum():
+def information_values(events: Counts, others: Counts, all_events: int, all_others: int) -> Floats:
+    """What each bin adds to the information value of a column with so many events and other rows.
+
+    Args:
+        events: int64[bins], rows with the label 1.
+        others: int64[bins], rows with the label 0.
+        all_events: of all bins of the column.
+        all_others: the same for other rows.
+
+    Returns:
+        float64[bins].
+
+    Raises:
+        InvalidInput: no events, or no other rows, in the column.
+
+    Security: local. Leaks: nothing; local. Cost: local. Source: Kullback 1959; Siddiqi 2006.
+    """
+    of_events, of_others = _parts(events, others, all_events, all_others)
+    values: Floats = (of_others - of_events) * (np.log(of_others) - np.log(of_events))
+    return values
+
+
+def _parts(events: Counts, others: Counts, all_events: int, all_others: int) -> tuple[Floats, Floats]:
+    if not all_events or not all_others:
         raise InvalidInput("expected events and other rows, one of the two is absent")
-    return np.maximum(events, EMPTY) / events.sum(), np.maximum(others, EMPTY) / others.sum()
+    return np.maximum(events, EMPTY) / all_events, np.maximum(others, EMPTY) / all_others

@@ -11,7 +11,7 @@ from exchange.jobs.regression.part import text
 from exchange.jobs.scorecard.columns import Fine
 from exchange.web.kinds import read_as
 from federated.binning import Bins, Missing
-from federated.merging import by_chi_square, monotone, summed
+from federated.merging import by_chi_square, monotone, optimal, summed
 from federated.woe import information_value, weights_of_evidence
 from ledger import canonical
 
@@ -102,7 +102,7 @@ def binned(fine: Fine, starts: NDArray[np.bool_], events: Counts, merge: str, mo
         fine: its fine bins.
         starts: bool[fine bins], where groups start that have enough events and enough other rows.
         events: int64[groups].
-        merge: none, monotone or chi-square: how groups are joined further.
+        merge: none, monotone, optimal or chi-square: how groups are joined further.
         most: bins that are left, besides that of missing values; not where ``merge`` is none.
     """
     bins, rows = fine.bins.merged(starts), summed(fine.rows, starts)
@@ -135,6 +135,8 @@ def _joined(events: Counts, others: Counts, merge: str, most: int) -> NDArray[np
     """Which bins start a group once neighbours are joined."""
     if merge == "chi-square":
         return by_chi_square(events, others, most)
+    if merge == "optimal":
+        return optimal(events, others, most)
     starts = monotone(events, others)
     fewer = by_chi_square(summed(events, starts), summed(others, starts), most, threshold=0)
     starts[np.flatnonzero(starts)[~fewer]] = False

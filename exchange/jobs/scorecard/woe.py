@@ -337,8 +337,9 @@ COMPONENT: Final = Component(
         ),
         "merge": Param(
             "how bins are joined once events are known: monotone, until the weight of evidence rises or "
-            "falls all along; chi-square, as long as neighbours do not differ at 95%; none; monotone",
-            one_of("monotone", "chi-square", "none"),
+            "falls all along; optimal, so that it does with the most information; chi-square, as long as "
+            "neighbours do not differ at 95%; none; monotone",
+            one_of("monotone", "optimal", "chi-square", "none"),
             optional=True,
         ),
         "final_bins": Param(

@@ -150,7 +150,7 @@ def check_figures(column: BinnedColumn, values: Any, label: Any) -> None:
     assert float(column.iv) == pytest.approx(iv, abs=1e-6)
 
 
-@pytest.mark.parametrize("merge", ["monotone", "chi-square", "none"])
+@pytest.mark.parametrize("merge", ["monotone", "optimal", "chi-square", "none"])
 def test_each_owner_holds_the_figures_of_pooled_rows_of_its_own_columns(merge: str) -> None:
     outcomes = run_mesh(play(checked({"merge": merge, "min_events": 6, "final_bins": 4})))
     columns = owned(outcomes)
@@ -166,7 +166,7 @@ def test_each_owner_holds_the_figures_of_pooled_rows_of_its_own_columns(merge: s
     assert "isle" in {label for several in columns["region"].categories for label in several}
     numbers = [len(columns[name].edges) + 1 for name in ("income", "age", "debt")]
     assert max(numbers) <= (8 if merge == "none" else 4)
-    if merge == "monotone":
+    if merge in ("monotone", "optimal"):
         woe = [float(one) for one in columns["age"].woe]
         assert woe == sorted(woe) or woe == sorted(woe, reverse=True)
 
@@ -292,7 +292,7 @@ def test_misaligned_and_too_few_rows_end_the_step() -> None:
         ({}, {"recipients": []}, "who receives the information values"),
         ({"iv": "all"}, {}, "one of split, recipients"),
         ({"bins": 1}, {}, "2 to 127"),
-        ({"merge": "tree"}, {}, "one of monotone, chi-square, none"),
+        ({"merge": "tree"}, {}, "one of monotone, optimal, chi-square, none"),
         ({"edges": {"owner-2.late": ["1"]}}, {}, "owners and columns of the step"),
         ({"edges": {"owner-1.late": ["1"]}}, {}, "owners and columns of the step"),
         ({"edges": {"owner-2.age": ["1", "1"]}}, {}, "ascending order"),
@@ -379,6 +379,7 @@ def test_an_owner_reads_its_own_bins() -> None:
     [
         ("none", ["a or missing", "d", "b", "c"]),
         ("monotone", ["a or missing", "d", "b | c"]),
+        ("optimal", ["a or missing", "d", "b | c"]),
         ("chi-square", ["a or missing", "d", "b | c"]),
     ],
 )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from federated.binning import Bins, Missing, category_bins, edge_bins, groups_of, quantile_bins
-from federated.merging import by_chi_square, monotone, summed
+from federated.merging import by_chi_square, monotone, optimal, summed
 from federated.woe import EMPTY, information_value, weights_of_evidence
 from mpc.errors import InvalidInput, ValueOutOfRange
 
@@ -169,6 +173,42 @@ def test_monotone_bins_of_random_counts_are_those_of_isotonic_regression() -> No
         fitted = np.repeat(summed(events, starts) / summed(rows, starts), sizes)
         rising, falling = isotonic(events, rows), isotonic(events[::-1], rows[::-1])[::-1]
         assert np.allclose(fitted, rising) or np.allclose(fitted, falling)
+
+
+def trends(events: Any, rows: Any) -> bool:
+    shares = [Fraction(*map(int, one)) for one in zip(events, rows, strict=True)]
+    steps = [right - left for left, right in pairwise(shares)]
+    return all(step > 0 for step in steps) or all(step < 0 for step in steps)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=7).filter(
+        lambda pairs: any(pair[0] for pair in pairs)
+    ),
+    st.integers(1, 7),
+)
+def test_optimal_bins_are_the_best_of_all_that_have_a_trend(
+    pairs: list[tuple[int, int]], at_most: int
+) -> None:
+    events, others = np.array(pairs, dtype=np.int64).T
+    best = max(
+        information_value(summed(events, starts), summed(others, starts))
+        for marks in product([True, False], repeat=len(pairs) - 1)
+        for starts in [np.array([True, *marks])]
+        if starts.sum() <= at_most and trends(summed(events, starts), summed(events + others, starts))
+    )
+    starts = optimal(events, others, at_most)
+    assert starts[0]
+    assert starts.sum() <= at_most
+    assert trends(summed(events, starts), summed(events + others, starts))
+    found = information_value(summed(events, starts), summed(others, starts))
+    assert found == pytest.approx(best, rel=1e-12)
+
+
+def test_optimal_bins_are_none_without_one_of_the_classes() -> None:
+    with pytest.raises(InvalidInput, match="events and other rows"):
+        optimal(counts(0, 0), counts(3, 4), 2)
 
 
 def test_chi_square_joins_like_neighbours_and_no_more_than_asked() -> None:
