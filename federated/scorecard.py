@@ -79,6 +79,11 @@ class Scale:
         """Scores within the limits."""
         return np.clip(scores, self.lowest, self.highest)
 
+    def probability(self, score: float) -> float:
+        """The probability of an event at a score."""
+        odds = math.log(self.base_odds) + (score - self.base_score) / self.factor
+        return math.exp(-np.logaddexp(0, odds))
+
     def _shown(self, points: float) -> float:
         return float(round(points)) if self.is_whole else points
 

@@ -21,6 +21,7 @@ from exchange.rpc.scores import Peer, ScoreLinks
 from exchange.scoring.admission import TECHNIQUE
 from exchange.scoring.errors import ScoreRefused
 from exchange.scoring.registry import Models
+from exchange.scoring.served import Reading
 from exchange.scoring.serving import encode_call, read_answer
 from exchange.store import ScoreQuestion, ScoringRepository
 from ledger import base64url
@@ -61,8 +62,7 @@ class Score:
     """What came of one person.
 
     Attributes:
-        score: log odds of a logistic model, the expected value of a linear one; None: not scored.
-        probability: of a logistic model.
+        score, probability: as `exchange.scoring.served.Reading`; None: not scored.
         fallbacks: names of the owners whose declared fallback stands in the sum.
         missing: names of the owners that have no answer and no fallback; then there is no score.
     """
@@ -74,13 +74,12 @@ class Score:
 
 
 def combine(
-    component: str, label: tuple[float, float], partials: Mapping[str, float | None], fallback: set[str]
+    meaning: Callable[[float], Reading], partials: Mapping[str, float | None], fallback: set[str]
 ) -> Score:
     """Add partial scores up.
 
     Args:
-        component: that trained the model.
-        label: mean and deviation of a linear model's label; 0 and 1 of a logistic one's.
+        meaning: what a sum stands for.
         partials: by owner's name; None: there is none.
         fallback: the owners whose absent partial counts as 0, a person at the mean of their columns.
 
@@ -91,11 +90,7 @@ def combine(
     if missing := absent - fallback:
         return Score(None, None, (), tuple(sorted(missing)))
     total = math.fsum(partial for partial in partials.values() if partial is not None)
-    mean, deviation = label
-    score, probability = mean + deviation * total, None
-    if component == "model/logistic":
-        probability = 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
-    return Score(score, probability, tuple(sorted(absent)))
+    return Score(*meaning(total), tuple(sorted(absent)))
 
 
 @dataclass(frozen=True)
@@ -161,9 +156,9 @@ class Asking:
         for owner in reversed(list(owners.values())):  # the last one's call is made where its answer is read
             partials[owner.name] = self._answered(owner, row, asked, pending[owner.name])
         fallback = {owner.name for did, owner in owners.items() if row["parts"][did]["fallback"] == "mean"}
-        label = self._models.label(row)
+        meaning = self._models.served(row).read
         return row["version"], [
-            combine(row["component"], label, {name: line[at] for name, line in partials.items()}, fallback)
+            combine(meaning, {name: line[at] for name, line in partials.items()}, fallback)
             for at in range(len(asked.persons))
         ]
 

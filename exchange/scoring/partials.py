@@ -17,36 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from connectors import columns as connected
 from connectors import identifiers
 from connectors.errors import DuplicateIdentifiers, EmptyIdentifiers
 from exchange.jobs.keyed_hashes import keyed_hashes
-from exchange.jobs.regression.part import ModelPart
+from exchange.scoring.served import ServedPart
 
-__all__ = ["PartialTable", "make_table", "partial_scores"]
+__all__ = ["PartialTable", "make_table"]
 
 _Floats = NDArray[np.float64]
-
-
-def partial_scores(batch: pa.RecordBatch, part: ModelPart) -> _Floats:
-    """What the columns of a part add to the score of each row, with the part's intercept.
-
-    Args:
-        batch: has the columns of the part.
-        part: coefficients per standard deviation.
-
-    Returns:
-        float64[rows].
-
-    Raises:
-        MissingValues, WrongColumnType: of a column.
-    """
-    scores = np.full(batch.num_rows, float(part.intercept))
-    lines = zip(part.columns, part.coefficients, part.means, part.deviations, strict=True)
-    for name, coefficient, mean, deviation in lines:
-        values = connected.measure_array([batch], name).astype(np.float64)
-        scores += float(coefficient) * (values - float(mean)) / float(deviation)
-    return scores
 
 
 def make_table(
@@ -54,7 +32,7 @@ def make_table(
     batches: Iterable[pa.RecordBatch],
     key_column: str,
     rules: Sequence[str],
-    part: ModelPart,
+    part: ServedPart,
     secret: bytes,
 ) -> int:
     """Make the table of an asset's rows; what is at ``path`` stays until it is whole.
@@ -73,7 +51,7 @@ def make_table(
     Raises:
         EmptyIdentifiers: with the number of rows without one.
         DuplicateIdentifiers: with the number of rows beyond the first of each.
-        MissingValues, WrongColumnType: of a column.
+        MissingValues, WrongColumnType, InvalidInput: of a column.
     """
     hashes, scores, empty = [np.zeros(0, np.uint64)], [np.zeros(0)], 0
     for batch in batches:
@@ -81,7 +59,7 @@ def make_table(
         empty += identifiers.count_empty([texts])
         if not empty:
             hashes.append(_hashed(texts, secret))
-            scores.append(partial_scores(batch, part))
+            scores.append(part.partial_scores(batch))
     if empty:
         raise EmptyIdentifiers(key_column, empty)
     table = np.stack([np.concatenate(hashes), np.concatenate(scores).view(np.uint64)])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from exchange.errors import Conflict, InvalidRequest, NotFound
 from exchange.identity import NodeKeys, seal_to
-from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.spec import JobSpec, Step
 from exchange.node.checkpoints import unpack
 from exchange.node.runner import release_context
@@ -24,12 +23,14 @@ class Trained:
     Attributes:
         owners: DIDs of all owners of the model, the label holder first.
         asset: what this owner trained on.
-        part: its coefficients.
+        component: that trained it.
+        part: its coefficients or points, as the step has left them.
     """
 
     owners: tuple[str, ...]
     asset: str
-    part: ModelPart
+    component: str
+    part: bytes
 
 
 def trained(jobs: JobRepository, keys: NodeKeys, job: str, step_id: str) -> Trained:
@@ -51,8 +52,7 @@ def trained(jobs: JobRepository, keys: NodeKeys, job: str, step_id: str) -> Trai
     if role not in step.inputs:
         raise NotFound(f"this participant owns no column of step {step_id}")
     finished = unpack(keys.open_sealed(kept, release_context(job, step_id, keys.did, keys.did)))
-    part = ModelPart.decode(finished.outcome.local)
-    return Trained(_owners(step), step.inputs[role].asset, part)
+    return Trained(_owners(step), step.inputs[role].asset, step.component, finished.outcome.local)
 
 
 def _owners(step: Step) -> tuple[str, ...]:
@@ -60,19 +60,18 @@ def _owners(step: Step) -> tuple[str, ...]:
     return tuple(step.parties[role] for role in roles)
 
 
-def seal_part(keys: NodeKeys, model: str, version: int, part: ModelPart) -> tuple[str, bytes]:
+def seal_part(keys: NodeKeys, model: str, version: int, part: bytes) -> tuple[str, bytes]:
     """Commit to a part and seal it with the salt to this node's own key.
 
     Returns:
         The commitment for the ledger, and what to keep.
     """
-    encoded = part.encode()
-    commitment, salt = commitments.commit(encoded)
-    opening = {"part": base64url.encode(encoded), "salt": base64url.encode(salt)}
+    commitment, salt = commitments.commit(part)
+    opening = {"part": base64url.encode(part), "salt": base64url.encode(salt)}
     return commitment, seal_to(keys.seal_public, canonical.encode(opening), _context(model, version))
 
 
-def open_part(keys: NodeKeys, model: str, version: int, sealed: bytes, commitment: str) -> ModelPart:
+def open_part(keys: NodeKeys, model: str, version: int, sealed: bytes, commitment: str) -> bytes:
     """Open what ``seal_part`` made.
 
     Raises:
@@ -83,9 +82,9 @@ def open_part(keys: NodeKeys, model: str, version: int, sealed: bytes, commitmen
     opening = canonical.decode(keys.open_sealed(sealed, _context(model, version)))
     if not isinstance(opening, dict) or set(opening) != {"part", "salt"}:
         raise InvalidRequest("model part", "a part with its salt", "something else")
-    encoded, salt = (base64url.decode(str(opening[name])) for name in ("part", "salt"))
-    commitments.check(commitment, encoded, salt)
-    return ModelPart.decode(encoded)
+    part, salt = (base64url.decode(str(opening[name])) for name in ("part", "salt"))
+    commitments.check(commitment, part, salt)
+    return part
 
 
 def _context(model: str, version: int) -> bytes:

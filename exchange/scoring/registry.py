@@ -17,15 +17,16 @@ from connectors.errors import ConnectorError
 from exchange.config import private_directory
 from exchange.errors import Conflict, InvalidRequest, NotFound
 from exchange.identity import NodeKeys
-from exchange.jobs.regression.part import ModelPart
 from exchange.node.assets import Assets
 from exchange.node.ledger_client import FinalEntry, LedgerClient
 from exchange.scoring.admission import column_uses
 from exchange.scoring.partials import PartialTable, make_table
 from exchange.scoring.parts import Trained, open_part, seal_part, trained
 from exchange.scoring.requests import Filing
+from exchange.scoring.served import ServedPart, served_part
 from exchange.store import JobRepository, KeptPart, ScoringRepository
 from ledger.rules.models import key_of
+from mpc.errors import MpcError
 from policies import column_control, purposes
 from policies.errors import PoliciesError
 
@@ -65,7 +66,7 @@ class Models:
         self._keys, self._name, self._root, self._wake = keys, name, root, wake
         self._secret = keys.storage_key(_SECRET)
         self._open: dict[str, PartialTable] = {}
-        self._labels: dict[str, tuple[float, float]] = {}
+        self._parts: dict[str, ServedPart] = {}
 
     def draft(
         self, model: str, job: str, step: str, wanted: Sequence[str], filing: Filing
@@ -135,7 +136,7 @@ class Models:
     def _filed(self, model: str, version: int, found: Trained, filing: Filing) -> dict[str, object]:
         """Keep this owner's part, and return what the ledger is to have of it."""
         asset = filing.asset or found.asset
-        row, part = self._assets.own(asset), found.part
+        row, part = self._assets.own(asset), served_part(found.component, found.part)
         if row["status"] != "published":
             raise Conflict(f"asset {asset} is {row['status']}")
         known = {column["name"] for column in row["schema"]}
@@ -162,7 +163,7 @@ class Models:
             except PoliciesError as error:
                 expected = "columns of which the label holder may see a partial score"
                 raise InvalidRequest("asset", expected, str(error)) from error
-        commitment, sealed = seal_part(self._keys, model, version, part)
+        commitment, sealed = seal_part(self._keys, model, version, found.part)
         self._kept.put_part(model, version, sealed, filed)
         return {"model": model, "version": version, "part": commitment, **filed}
 
@@ -200,20 +201,19 @@ class Models:
         """This owner's part of a version, and how far its table is."""
         return self._kept.part(model, version)
 
-    def label(self, row: Mapping[str, Any]) -> tuple[float, float]:
-        """Mean and deviation of the label of a version that this owner drafted; 0 and 1 of a logistic one.
+    def served(self, row: Mapping[str, Any]) -> ServedPart:
+        """This owner's part of a version, opened once.
 
         Raises:
             NotFound: this owner has no part of it.
         """
         name = key_of(row)
-        if name not in self._labels:
+        if name not in self._parts:
             kept = self._kept.part(row["model"], row["version"])
             if kept is None:
                 raise NotFound(f"this node has no part of version {row['version']} of {row['model']}")
-            part = self._opened(kept, row)
-            self._labels[name] = (float(part.label_mean), float(part.label_deviation))
-        return self._labels[name]
+            self._parts[name] = self._opened(kept, row)
+        return self._parts[name]
 
     def table(self, row: Mapping[str, Any]) -> PartialTable:
         """This owner's table of a version.
@@ -258,7 +258,7 @@ class Models:
         if wanted:
             try:
                 self._make(kept, row, wanted)
-            except (Conflict, ConnectorError) as error:
+            except (Conflict, ConnectorError, MpcError) as error:
                 _log.warning("the table of %s is not made: %s", key, error.code)
                 failure = f"{error.code}: {error}"[:500]
         self._kept.built(kept.model, kept.version, wanted, failure)
@@ -285,9 +285,10 @@ class Models:
             make_table(path, batches, key, kept.filing["rules"], part, self._secret)
         self._assets.verify_version(asset)
 
-    def _opened(self, kept: KeptPart, row: Mapping[str, Any]) -> ModelPart:
+    def _opened(self, kept: KeptPart, row: Mapping[str, Any]) -> ServedPart:
         commitment = row["parts"][self._keys.did]["part"]
-        return open_part(self._keys, kept.model, kept.version, kept.sealed, commitment)
+        raw = open_part(self._keys, kept.model, kept.version, kept.sealed, commitment)
+        return served_part(row["component"], raw)
 
     def _path(self, kept: KeptPart, version: int) -> Path:
         """The file of a table; its name tells nothing."""

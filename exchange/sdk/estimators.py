@@ -148,6 +148,19 @@ class _Regression:
         """Return how good the model is on the rows that were held out."""
         return float(self._fitted()[self.measure])
 
+    def publish(self, model: str, part: Mapping[str, Any]) -> Json:
+        """Draft a version of a model, as the owner of the label; the other owners file their parts.
+
+        Args:
+            model: its id, ``owner/name``.
+            part: how the caller's part is served, as ``NodeClient.draft_model`` has it.
+        """
+        self._fitted()
+        return self.client.draft_model(model, job=self.job_, step="train", purposes=[self.purpose], part=part)
+
+    def _asked(self, model: str, persons: Sequence[str], what: str) -> list[float | None]:
+        return [one[what] for one in self.client.score(model, persons, self.purpose)]
+
     def _fitted(self) -> dict[str, Any]:
         if not self.report_:
             raise InvalidRequest("estimator", "one that fit was called on", "another")
@@ -185,26 +198,7 @@ class _Regression:
 
 
 @dataclass
-class _Served(_Regression):
-    """A regression of which versions may be put in service."""
-
-    def publish(self, model: str, part: Mapping[str, Any]) -> Json:
-        """Draft a version of a model, as the owner of the label; the other owners file their parts.
-
-        Args:
-            model: its id, ``owner/name``.
-            part: how the caller's part is served, as ``NodeClient.draft_model`` has it.
-        """
-        self._fitted()
-        return self.client.draft_model(model, job=self.job_, step="train", purposes=[self.purpose], part=part)
-
-    def decision_function(self, model: str, persons: Sequence[str]) -> list[float | None]:
-        """Ask for the fitted values of persons, as the owner of the label; None where there is none."""
-        return [one["score"] for one in self.client.score(model, persons, self.purpose)]
-
-
-@dataclass
-class LogisticRegression(_Served):
+class LogisticRegression(_Regression):
     """The chance of a label of 0 and 1, over columns of several owners.
 
     Args:
@@ -229,25 +223,32 @@ class LogisticRegression(_Served):
 
     def predict_proba(self, model: str, persons: Sequence[str]) -> list[float | None]:
         """Ask for the chances of persons, as the owner of the label; None where there is none."""
-        return [one["probability"] for one in self.client.score(model, persons, self.purpose)]
+        return self._asked(model, persons, "probability")
+
+    def decision_function(self, model: str, persons: Sequence[str]) -> list[float | None]:
+        """Ask for the log odds of persons, as the owner of the label; None where there is none."""
+        return self._asked(model, persons, "score")
+
+
+class _Expected(_Regression):
+    """A regression of which a score is the expected value of the label."""
+
+    def predict(self, model: str, persons: Sequence[str]) -> list[float | None]:
+        """Ask for the expected values of persons, as the owner of the label; None where there is none."""
+        return self._asked(model, persons, "score")
 
 
 @dataclass
-class LinearRegression(_Served):
+class LinearRegression(_Expected):
     """The mean of a number, over columns of several owners; parameters as in `LogisticRegression`."""
 
     family: ClassVar[str] = "linear"
     measure: ClassVar[str] = "r2"
 
-    predict = _Served.decision_function
-
 
 @dataclass
-class PoissonRegression(_Regression):
-    """The mean of a label that counts, over columns of several owners; parameters as in `LogisticRegression`.
-
-    It is evaluated, and not put in service: single persons are scored by the other families.
-    """
+class PoissonRegression(_Expected):
+    """The mean of a label that counts; tables and parameters as in `LogisticRegression`."""
 
     family: ClassVar[str] = "poisson"
     measure: ClassVar[str] = "r2"

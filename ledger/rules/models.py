@@ -43,7 +43,7 @@ __all__ = [
 MAX_PERSONS = 1_000
 """Persons of one ticket."""
 
-COMPONENTS: Final = frozenset({"model/linear", "model/logistic"})
+COMPONENTS: Final = frozenset({"model/linear", "model/logistic", "model/poisson", "model/scorecard"})
 """What trains a model of which each owner keeps a part."""
 
 _DOMAIN = b"parley-score-ticket/v1\n"

@@ -18,6 +18,7 @@ import pytest
 from exchange.cli.application import main
 from exchange.errors import InvalidRequest
 from exchange.jobs.regression.part import ModelPart
+from exchange.jobs.scorecard.tables import OwnCard
 from exchange.scoring.errors import ScoreRefused
 from exchange.scoring.parts import open_part
 from exchange.scoring.serving import encode_call, read_answer
@@ -34,7 +35,7 @@ PURPOSE, NARROWER, OTHER = "dpv:CustomerManagement", "dpv:CustomerSolvencyMonito
 COUNTED = "dpv:CustomerClaimsManagement"
 """For the test alone that counts receipts."""
 EXPIRES = "2099-01-01T00:00:00Z"
-MODEL = "lender/late"
+MODEL, CARD = "lender/late", "lender/card"
 RNG = np.random.Generator(np.random.PCG64(11))
 PEOPLE = 300
 DEBT, INCOME, AGE = (
@@ -61,6 +62,7 @@ CONTROLS = {
         "age": ("feature", "AS_JOIN_PAYLOAD"),
     },
 }
+TRAINING = ["psi/ecdh", "model/logistic", "model/woe", "model/scorecard"]
 ASSETS = {"lender": "lender/loans", "bureau": "bureau/people"}
 
 
@@ -83,7 +85,7 @@ class Owners:
                     "terms": self.terms(list(CONTROLS[owner])) | {"purposes": [PURPOSE, OTHER]},
                 }
             )
-        self.agree(operations=["psi/ecdh", "model/logistic"], output_types=["aggregate", "cardinality"])
+        self.agree(operations=TRAINING, output_types=["aggregate", "cardinality"])
         self.job = self.train()
         self.agreement = self.agree(operations=["model/score"], output_types=["score/partial"])
         self.publish()
@@ -93,7 +95,7 @@ class Owners:
 
     def terms(self, columns: list[str]) -> dict[str, Any]:
         return {
-            "operations": ["psi/ecdh", "model/logistic", "model/score"],
+            "operations": [*TRAINING, "model/score"],
             "columns": columns,
             "uses": 10_000,
             "expires": EXPIRES,
@@ -118,6 +120,7 @@ class Owners:
             "inputs": {"left": columns_of(loans, "person"), "right": columns_of(people, "id")},
             "params": {"normalise": {"left": [], "right": []}, "minimum_matches": 50},
         }
+        training = {"label": "late", "min_cohort": 50, "batch": 256, "epochs": 8, "coefficients": "split"}
         train = empty | {
             "id": "train",
             "component": "model/logistic",
@@ -127,15 +130,12 @@ class Owners:
                 "owner-2": columns_of(people, "income", "age"),
             },
             "after": ["match"],
-            "params": {
-                "label": "late",
-                "min_cohort": 50,
-                "batch": 256,
-                "epochs": 8,
-                "coefficients": "split",
-            },
+            "params": training,
             "recipients": [lender],
         }
+        bins = {"label": "late", "iv": "split", "min_cohort": 20, "bins": 4}
+        weigh = train | {"id": "weigh", "component": "model/woe", "params": bins}
+        card = train | {"id": "card", "component": "model/scorecard", "after": ["match", "weigh"]}
         read = empty | {"id": "read", "component": "model/part", "parties": {"reader": lender}}
         spec = {
             "v": 1,
@@ -143,32 +143,37 @@ class Owners:
             "title": "Who is late",
             "purpose": PURPOSE,
             "agreements": {people: self.client("lender").agreements()[-1]["agreement"]},
-            "steps": [match, train, read | {"after": ["train"]}],
+            "steps": [match, train, weigh, card, read | {"after": ["train"]}],
         }
         job = str(self.client("lender").submit(spec)["job"])
         self.client("lender").wait_job(job, timeout_s=90)
         return job
 
-    def publish(self, **changes: Any) -> int:
+    def publish(self, model: str = MODEL, step: str = "train", **changes: Any) -> int:
         """Draft a version, file the bureau's part, wait for both tables."""
         part = {"key": "person", "rules": ["trim", "upper"]}
         lender, bureau = self.client("lender"), self.client("bureau")
-        made = lender.draft_model(MODEL, job=self.job, step="train", purposes=[PURPOSE], part=part)
+        made = lender.draft_model(model, job=self.job, step=step, purposes=[PURPOSE], part=part)
         version = int(made["version"])
         filed = {"key": "id", "rules": ["trim", "upper"], "fallback": "mean"}
-        bureau.file_model_part(MODEL, version, filed | changes)
+        bureau.file_model_part(model, version, filed | changes)
         for node in (lender, bureau):
-            node.wait_model(MODEL, version, timeout_s=20)
+            node.wait_model(model, version, timeout_s=20)
         return version
 
     def part(self, owner: str) -> ModelPart:
-        """What the job has left at an owner's node, as a test alone may see it."""
+        """The coefficients of an owner, as a test alone may see them."""
+        return ModelPart.decode(self.left(owner, MODEL))
+
+    def left(self, owner: str, model: str) -> bytes:
+        """What the job has left at an owner's node."""
         services = self.running.nodes[owner].services
-        kept = services.store.scoring.part(MODEL, 1)
+        kept = services.store.scoring.part(model, 1)
         assert kept is not None
-        row = services.ledger.final("models", f"{MODEL} 1")
+        row = services.ledger.final("models", f"{model} 1")
         assert row is not None
-        return open_part(services.keys, MODEL, 1, kept.sealed, row["parts"][services.keys.did]["part"])
+        commitment = row["parts"][services.keys.did]["part"]
+        return open_part(services.keys, model, 1, kept.sealed, commitment)
 
     def score(self, *persons: str, **more: Any) -> list[dict[str, Any]]:
         return self.client("lender").score(MODEL, persons, **({"purpose": PURPOSE, "wait_ms": 5000} | more))
@@ -226,6 +231,21 @@ def test_scores_are_those_of_the_coefficients_in_the_clear(owners: Owners) -> No
     assert again["score"] == found[0]["score"]
 
 
+def test_the_score_by_a_card_is_the_sum_of_the_points_of_a_persons_bins(owners: Owners) -> None:
+    owners.publish(CARD, "card")
+    cards = [OwnCard.decode(owners.left(owner, CARD)) for owner in ASSETS]
+    values = {"debt": DEBT[60], "income": INCOME[60], "age": AGE[60]}
+    points = [float(card.base) for card in cards]
+    for one in (one for card in cards for one in card.columns):
+        place = np.searchsorted(one.binned.bins.edges, values[one.binned.name], side="right")
+        points.append(float(one.points[place]))
+    [found] = owners.client("lender").score(CARD, ["P060"], purpose=PURPOSE, wait_ms=5000)
+    assert len(points) == 5
+    assert found["score"] == sum(points)
+    assert found["probability"] == pytest.approx(1 / (1 + 50 * 2 ** ((sum(points) - 600) / 20)))
+    assert found["fallbacks"] == []
+
+
 def test_a_person_without_a_row_at_another_owner_is_scored_at_its_mean_and_it_is_said(owners: Owners) -> None:
     [one] = owners.score("P010")
     part = owners.part("lender")
@@ -244,8 +264,9 @@ def test_the_ledger_has_who_asked_how_often_and_no_person_and_no_coefficient(own
         owners.score("P061", "P062", purpose=COUNTED)
     owners.report()
     owners.report()
-    rows = {row["purpose"]: row for row in owners.client("bureau").model_statement()}
-    counted = {name: rows[COUNTED][name] for name in ("persons", "calls", "agreement")}
+    rows = owners.client("bureau").model_statement()
+    [account] = [row for row in rows if row["purpose"] == COUNTED]
+    counted = {name: account[name] for name in ("persons", "calls", "agreement")}
     assert counted == {"persons": 4, "calls": 2, "agreement": owners.agreement}
     entries = list(owners.client("regulator").entries(asset=MODEL))
     assert {"model.draft", "model.part", "model.receipt"} <= {entry["type"] for entry in entries}
@@ -254,7 +275,7 @@ def test_the_ledger_has_who_asked_how_often_and_no_person_and_no_coefficient(own
     assert not any(number in text for owner in ASSETS for number in owners.part(owner).coefficients)
     agreements = owners.client("bureau").agreements()
     used = next(row for row in agreements if row["agreement"] == owners.agreement)["uses"]
-    assert used == sum(row["persons"] for row in rows.values())
+    assert used == sum(row["persons"] for row in rows)
     [asked] = [one for one in owners.client("lender").score_questions() if one["purpose"] == COUNTED]
     assert (asked["calls"], asked["persons"]) == (2, 4)
 

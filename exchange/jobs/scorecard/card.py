@@ -24,7 +24,7 @@ from exchange.jobs.regression.component import LOGISTIC
 from exchange.jobs.regression.part import ModelPart, text
 from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.scorecard.columns import read_column
-from exchange.jobs.scorecard.tables import BinnedColumn, OwnBins, OwnCard, ScoredColumn
+from exchange.jobs.scorecard.tables import BinnedColumn, OwnBins, OwnCard, ScoredColumn, StatedScale
 from exchange.jobs.scorecard.woe import features_by_owner, features_of
 from exchange.jobs.spec import Step
 from exchange.web.kinds import read_as
@@ -84,8 +84,9 @@ def _run(context: StepContext) -> Outcome:
     released, local = _Released(()), b""
     if _is_split(step) and trained.local:
         part = ModelPart.decode(trained.local)
-        base = scale_of(step).base(float(part.intercept)) if context.role == "owner-1" else 0.0
-        local = OwnCard(_scored(scale_of(step), own, part), text(base), part.epochs).encode()
+        scale = scale_of(step)
+        base = scale.base(float(part.intercept)) if context.role == "owner-1" else 0.0
+        local = OwnCard(_scored(scale, own, part), text(base), part.epochs, StatedScale.of(scale)).encode()
     elif own:
         rows = rows_of(context.earlier[step.after[_ALIGNED]])
         released = _Released(tuple(_stated(column, weights[column.name][rows]) for column in own))
@@ -147,7 +148,7 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     assert LOGISTIC.open_result is not None  # noqa: S101 - narrows for the type checker
     fitted = LOGISTIC.open_result(_training(step), shares)
     scale = scale_of(step)
-    facts = {**fitted.facts, "scale": {name: text(getattr(scale, name)) for name in _SCALE}}
+    facts = {**fitted.facts, "scale": asdict(StatedScale.of(scale))}
     if _is_split(step):
         rows = [(role, name, None, None, None) for role, name, _ in fitted.rows]
         return ResultTable(_HEADER, tuple(rows), facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,11 @@ from exchange.jobs.scorecard.columns import Fine
 from exchange.web.kinds import read_as
 from federated.binning import Bins, Missing
 from federated.merging import by_chi_square, monotone, optimal, summed
+from federated.scorecard import Scale
 from federated.woe import information_value, weights_of_evidence
 from ledger import canonical
 
-__all__ = ["BinnedColumn", "OwnBins", "OwnCard", "ScoredColumn", "binned"]
+__all__ = ["BinnedColumn", "OwnBins", "OwnCard", "ScoredColumn", "StatedScale", "binned"]
 
 Counts = NDArray[np.int64]
 
@@ -72,6 +73,27 @@ class ScoredColumn:
 
 
 @dataclass(frozen=True)
+class StatedScale:
+    """A scale as it is stated and kept; names as in `federated.scorecard.Scale`."""
+
+    pdo: str
+    base_score: str
+    base_odds: str
+    lowest: str
+    highest: str
+
+    @classmethod
+    def of(cls, scale: Scale) -> StatedScale:
+        """State a scale."""
+        return cls(**{field.name: text(getattr(scale, field.name)) for field in fields(cls)})
+
+    def read(self) -> Scale:
+        """The scale itself."""
+        pdo, base_score, base_odds, lowest, highest = map(float, astuple(self))
+        return Scale(pdo, base_score, base_odds, lowest, highest)
+
+
+@dataclass(frozen=True)
 class OwnCard:
     """One owner's part of a scorecard.
 
@@ -79,11 +101,13 @@ class OwnCard:
         columns: its own.
         base: points of a row like the mean of all, at the label's holder; elsewhere 0.
         epochs: passes over the rows.
+        scale: what a score means.
     """
 
     columns: tuple[ScoredColumn, ...]
     base: str
     epochs: int
+    scale: StatedScale
 
     def encode(self) -> bytes:
         """Encode, for the node's own sealed store."""

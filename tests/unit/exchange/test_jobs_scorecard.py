@@ -15,9 +15,10 @@ from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import StepContext
 from exchange.jobs.scorecard import reader
 from exchange.jobs.scorecard.card import COMPONENT, scale_of
-from exchange.jobs.scorecard.tables import BinnedColumn, OwnBins, OwnCard, ScoredColumn
+from exchange.jobs.scorecard.tables import BinnedColumn, OwnBins, OwnCard, ScoredColumn, StatedScale
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import JOB, nothing_lent
+from federated.scorecard import Scale
 from federated.woe import information_value, weights_of_evidence
 from ledger import canonical
 from mpc.channel import Channel
@@ -308,7 +309,7 @@ def test_points_are_read_by_an_owner_that_has_some(params: dict[str, Any], who: 
 
 
 def test_an_owner_reads_the_points_of_its_own_bins() -> None:
-    held = OwnCard((ScoredColumn(binned("income"), ("-12", "0", "9")),), "571", 7)
+    held = OwnCard((ScoredColumn(binned("income"), ("-12", "0", "9")),), "571", 7, StatedScale.of(Scale()))
     step = Step("read", "model/bins", 1, {"reader": "did:key:zMe"}, {}, ("card",), {}, ())
     outcome = reader.COMPONENT.run(
         StepContext(

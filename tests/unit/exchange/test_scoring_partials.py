@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from exchange.errors import InvalidRequest, SealBroken
 from exchange.identity import NodeKeys
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.regression.part import ModelPart
+from exchange.jobs.scorecard.tables import BinnedColumn, OwnCard, ScoredColumn, StatedScale
 from exchange.scoring.asking import combine
 from exchange.scoring.errors import ScoreFailed
-from exchange.scoring.partials import PartialTable, make_table, partial_scores
+from exchange.scoring.partials import PartialTable, make_table
 from exchange.scoring.parts import open_part, seal_part
 from exchange.scoring.requests import Filing
+from exchange.scoring.served import Reading, served_part
 from exchange.scoring.serving import encode_answer, read_answer
 from ledger.errors import CommitmentMismatch
+from mpc.errors import InvalidInput
 
 SECRET = b"s" * 32
 PART = ModelPart(
@@ -37,6 +41,24 @@ PART = ModelPart(
     losses=(),
     held_out=HeldOut("00", 0),
 )
+CARD = OwnCard(
+    columns=(
+        ScoredColumn(
+            BinnedColumn("income", ("1800.0",), (), "alone", (9, 9, 9), (1, 1, 1), ("0", "0", "0"), "0"),
+            ("-3", "-12", "8"),
+        ),
+        ScoredColumn(
+            BinnedColumn(
+                "town", (), (("north",), ("south", "west")), "nowhere", (9, 9), (1, 1), ("0", "0"), "0"
+            ),
+            ("5", "-4"),
+        ),
+    ),
+    base="590",
+    epochs=3,
+    scale=StatedScale("20", "600", "50", "300", "850"),
+)
+SERVED = served_part("model/logistic", PART.encode())
 IDS = [f"p{number}" for number in range(500)]
 RNG = np.random.Generator(np.random.PCG64(3))
 ROWS = pa.record_batch(
@@ -51,7 +73,7 @@ def plain(number: int) -> float:
 
 def made(folder: Path, rows: list[pa.RecordBatch], rules: tuple[str, ...] = ()) -> PartialTable:
     path = folder / "1.npy"
-    assert make_table(path, rows, "id", rules, PART, SECRET) == sum(batch.num_rows for batch in rows)
+    assert make_table(path, rows, "id", rules, SERVED, SECRET) == sum(batch.num_rows for batch in rows)
     return PartialTable(path, rules, SECRET)
 
 
@@ -61,7 +83,7 @@ def test_a_table_finds_the_partial_score_of_each_person(tmp_path: Path) -> None:
     found = table.find([" P7", "p499", "nobody", "p0"])
     np.testing.assert_allclose(found[[0, 1, 3]], [plain(7), plain(499), plain(0)], rtol=1e-12)
     assert np.isnan(found[2])
-    np.testing.assert_allclose(table.find(IDS), partial_scores(ROWS, PART))
+    np.testing.assert_allclose(table.find(IDS), SERVED.partial_scores(ROWS))
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -84,13 +106,13 @@ def test_rows_that_cannot_be_served_are_counted_and_the_table_before_stays(tmp_p
     missing = pa.record_batch({"id": ["a", "b"], "income": [1.0, None], "age": [1, 2]})
     for rows, error in ((doubled, DuplicateIdentifiers), (empty, EmptyIdentifiers), (missing, MissingValues)):
         with pytest.raises(error) as caught:
-            make_table(tmp_path / "1.npy", [rows], "id", ("lower",), PART, SECRET)
+            make_table(tmp_path / "1.npy", [rows], "id", ("lower",), SERVED, SECRET)
         assert str(2 if rows is empty else 1) in str(caught.value)
     assert (tmp_path / "1.npy").read_bytes() == before
 
 
 def test_an_identifier_that_is_none_by_the_rules_is_refused_without_its_value(tmp_path: Path) -> None:
-    make_table(tmp_path / "1.npy", [], "id", ("e164-86",), PART, SECRET)
+    make_table(tmp_path / "1.npy", [], "id", ("e164-86",), SERVED, SECRET)
     with pytest.raises(InvalidIdentifiers) as caught:
         PartialTable(tmp_path / "1.npy", ("e164-86",), SECRET).find(["no number"])
     assert "no number" not in str(caught.value)
@@ -102,9 +124,9 @@ def keys() -> NodeKeys:
 
 
 def test_a_part_that_was_altered_or_is_of_another_version_does_not_open(keys: NodeKeys) -> None:
-    commitment, sealed = seal_part(keys, "lender/late", 1, PART)
-    assert open_part(keys, "lender/late", 1, sealed, commitment) == PART
-    other, _ = seal_part(keys, "lender/late", 1, replace(PART, intercept="9"))
+    commitment, sealed = seal_part(keys, "lender/late", 1, PART.encode())
+    assert open_part(keys, "lender/late", 1, sealed, commitment) == PART.encode()
+    other, _ = seal_part(keys, "lender/late", 1, replace(PART, intercept="9").encode())
     with pytest.raises(CommitmentMismatch):
         open_part(keys, "lender/late", 1, sealed, other)
     with pytest.raises(SealBroken):
@@ -115,27 +137,57 @@ def test_a_part_that_was_altered_or_is_of_another_version_does_not_open(keys: No
 
 
 def test_the_same_part_never_has_the_same_commitment(keys: NodeKeys) -> None:
-    assert seal_part(keys, "lender/late", 1, PART)[0] != seal_part(keys, "lender/late", 1, PART)[0]
+    assert (
+        seal_part(keys, "lender/late", 1, PART.encode())[0]
+        != seal_part(keys, "lender/late", 1, PART.encode())[0]
+    )
+
+
+def meaning(family: str, mean: str = "0", deviation: str = "1") -> Callable[[float], Reading]:
+    part = replace(PART, family=family, label_mean=mean, label_deviation=deviation)
+    return served_part(f"model/{family}", part.encode()).read
 
 
 def test_a_logistic_score_is_the_sum_and_its_probability_even_far_out() -> None:
-    one = combine("model/logistic", (0.0, 1.0), {"lender": 0.5, "bureau": -2.0}, set())
+    one = combine(meaning("logistic"), {"lender": 0.5, "bureau": -2.0}, set())
     assert one.score == -1.5
     assert one.probability == pytest.approx(1 / (1 + math.exp(1.5)))
     for score, probability in ((2000.0, 1.0), (-2000.0, 0.0)):
-        assert combine("model/logistic", (0.0, 1.0), {"lender": score}, set()).probability == probability
+        assert combine(meaning("logistic"), {"lender": score}, set()).probability == probability
 
 
-def test_a_linear_score_is_in_the_labels_own_unit() -> None:
-    one = combine("model/linear", (100.0, 20.0), {"lender": 0.5, "bureau": -0.25}, set())
+def test_scores_of_linear_models_and_of_counts_are_in_the_labels_own_unit() -> None:
+    one = combine(meaning("linear", "100", "20"), {"lender": 0.5, "bureau": -0.25}, set())
     assert (one.score, one.probability) == (105.0, None)
+    counted = combine(meaning("poisson", "0", "3"), {"lender": 0.5, "bureau": -0.25}, set())
+    assert counted.score == pytest.approx(3 * math.exp(0.25))
+    assert counted.probability is None
+    with pytest.raises(ScoreFailed, match="unlike"):
+        combine(meaning("poisson"), {"lender": 300.0}, set())
+
+
+def test_the_score_of_a_card_is_the_sum_of_points_of_each_persons_bins_within_its_limits() -> None:
+    card = served_part("model/scorecard", CARD.encode())
+    assert card.columns == ("income", "town")
+    rows = pa.record_batch({"income": [1000.0, None, 1800.0], "town": ["west", "north", "south"]})
+    assert card.partial_scores(rows).tolist() == [590 - 12 - 4, 590 - 3 + 5, 590 + 8 - 4]
+    one = combine(card.read, {"lender": 574.0, "bureau": 26.0}, set())
+    assert one.score == 600
+    assert one.probability == pytest.approx(1 / 51)
+    double = combine(card.read, {"lender": 620.0}, set())
+    assert double.probability == pytest.approx(1 / 101)
+    assert combine(card.read, {"lender": 2000.0}, set()).score == 850
+    unseen = pa.record_batch({"income": [1000.0, 1.0], "town": ["west", "east"]})
+    with pytest.raises(InvalidInput, match="town: 1 of 2 rows have a category without a bin") as caught:
+        card.partial_scores(unseen)
+    assert "east" not in str(caught.value)
 
 
 def test_a_partial_that_is_absent_is_named_whether_or_not_something_stands_for_it() -> None:
     partials = {"lender": 0.5, "bureau": None, "tax": None}
-    whole = combine("model/linear", (0.0, 1.0), partials, {"bureau", "tax"})
+    whole = combine(meaning("linear"), partials, {"bureau", "tax"})
     assert (whole.score, whole.fallbacks, whole.missing) == (0.5, ("bureau", "tax"), ())
-    broken = combine("model/linear", (0.0, 1.0), partials, {"tax"})
+    broken = combine(meaning("linear"), partials, {"tax"})
     assert (broken.score, broken.probability, broken.missing) == (None, None, ("bureau",))
     assert "0.5" not in repr(whole)
 

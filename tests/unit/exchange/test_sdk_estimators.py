@@ -68,8 +68,20 @@ def test_an_estimator_that_was_not_fitted_tells_nothing() -> None:
         model.publish("lender/late", {"key": "person"})
 
 
-def test_a_model_of_counts_is_judged_and_not_published() -> None:
-    model = PoissonRegression(NODE, PURPOSE, HELPER)
-    model.report_ = {"r2": "0.25"}
+@pytest.mark.parametrize("made", [LinearRegression, PoissonRegression])
+def test_a_model_that_was_fitted_is_published_and_asked(made: Any) -> None:
+    asked: list[Any] = []
+
+    class Scoring(Node):
+        def draft_model(self, model: str, **how: Any) -> Any:
+            asked.append((model, how["job"]))
+
+        def score(self, model: str, persons: Any, purpose: str) -> Any:
+            return [{"score": 2.5, "probability": None} for _ in persons]
+
+    model = made(cast("NodeClient", Scoring()), PURPOSE, HELPER)
+    model.report_, model.job_ = {"r2": "0.25"}, "job-1"
     assert model.score() == 0.25
-    assert not hasattr(model, "publish")
+    model.publish("lender/late", {"key": "person"})
+    assert asked == [("lender/late", "job-1")]
+    assert model.predict("lender/late", ["a", "b"]) == [2.5, 2.5]
