@@ -11,6 +11,7 @@ import click
 from exchange.cli.access import client, person
 from exchange.cli.framework import LazyGroup, command, invocation, option
 from exchange.cli.output import fields, rows
+from ledger.rules.models import MAX_REASONS
 
 __all__ = ["all_models", "draft", "file", "model", "score", "show", "statement", "withdraw"]
 
@@ -37,6 +38,7 @@ _PART = (
     option("--fallback", key="model_fallback", type=click.Choice(["mean", "none"]), default="none"),
     option("--per-minute", "minute", key="model_per_minute", type=click.IntRange(1)),
     option("--per-day", "day", key="model_per_day", type=click.IntRange(1)),
+    option("--reasons", key="model_reasons", type=click.IntRange(0, MAX_REASONS), default=0),
 )
 
 
@@ -152,7 +154,7 @@ def score(
     asked = list(persons) or [_read_person(context)]
     with client(context, org, home) as node:
         scores = node.score(name, asked, purpose, version=version, wait_ms=wait_ms)
-    columns = ["score", "probability", "fallbacks", "missing"]
+    columns = ["score", "probability", "fallbacks", "missing", "reasons"]
     invocation(context).output.result(scores, rows(scores, columns))
     if any(one["score"] is None for one in scores):
         context.exit(1)

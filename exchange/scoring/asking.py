@@ -19,10 +19,11 @@ from exchange.node.ledger_client import LedgerClient
 from exchange.rpc.errors import PeerUnreachable
 from exchange.rpc.scores import Peer, ScoreLinks
 from exchange.scoring.admission import TECHNIQUE
+from exchange.scoring.answers import ABSENT, Partial, read_answer
 from exchange.scoring.errors import ScoreRefused
 from exchange.scoring.registry import Models
 from exchange.scoring.served import Reading
-from exchange.scoring.serving import encode_call, read_answer
+from exchange.scoring.serving import encode_call
 from exchange.store import ScoreQuestion, ScoringRepository
 from ledger import base64url
 from ledger.rules.models import account, key_of, ticket_message
@@ -31,7 +32,7 @@ from ledger.times import format_time, parse_time
 from policies.purposes import is_a, is_known
 from policies.terms import read
 
-__all__ = ["MOST_WAIT_MS", "Asked", "Asking", "Score", "combine"]
+__all__ = ["MOST_WAIT_MS", "Asked", "Asking", "Reason", "Score", "combine"]
 
 MOST_WAIT_MS: Final = 30_000
 
@@ -58,6 +59,21 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """A column that takes points off a person's score.
+
+    Attributes:
+        owner: its owner's name.
+        column: its name.
+        points: below 0.
+    """
+
+    owner: str
+    column: str
+    points: float = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Score:
     """What came of one person.
 
@@ -65,32 +81,36 @@ class Score:
         score, probability: as `exchange.scoring.served.Reading`; None: not scored.
         fallbacks: names of the owners whose declared fallback stands in the sum.
         missing: names of the owners that have no answer and no fallback; then there is no score.
+        reasons: of a scorecard, columns that take points off, the worst first.
     """
 
     score: float | None = field(repr=False)
     probability: float | None = field(repr=False)
     fallbacks: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = field(default=(), repr=False)
 
 
 def combine(
-    meaning: Callable[[float], Reading], partials: Mapping[str, float | None], fallback: set[str]
+    meaning: Callable[[float], Reading], partials: Mapping[str, Partial], fallback: set[str]
 ) -> Score:
     """Add partial scores up.
 
     Args:
         meaning: what a sum stands for.
-        partials: by owner's name; None: there is none.
+        partials: by owner's name.
         fallback: the owners whose absent partial counts as 0, a person at the mean of their columns.
 
     Returns:
-        The score; with a None among partials whose owner has no fallback, nothing but whose it is.
+        The score; where one is absent whose owner has no fallback, nothing but whose it is.
     """
-    absent = {name for name, partial in partials.items() if partial is None}
+    absent = {name for name, partial in partials.items() if partial.score is None}
     if missing := absent - fallback:
         return Score(None, None, (), tuple(sorted(missing)))
-    total = math.fsum(partial for partial in partials.values() if partial is not None)
-    return Score(*meaning(total), tuple(sorted(absent)))
+    total = math.fsum(one.score for one in partials.values() if one.score is not None)
+    reasons = (Reason(name, *one) for name, partial in partials.items() for one in partial.reasons)
+    worst = tuple(sorted(reasons, key=lambda one: one.points))
+    return Score(*meaning(total), tuple(sorted(absent)), reasons=worst)
 
 
 @dataclass(frozen=True)
@@ -150,8 +170,8 @@ class Asking:
         if not any(is_a(asked.purpose, purpose) for purpose in row["purposes"]):
             raise ScoreRefused(("model.purpose",), "the purpose is none of the model's")
         owners = {did: self._owner(did, row, asked.purpose) for did in row["parties"][1:]}
-        own = [None if math.isnan(one) else one for one in self._models.table(row).find(asked.persons)]
-        partials: dict[str, list[float | None]] = {self._name(self._keys.did): own}
+        own = self._models.partials(row, asked.persons)
+        partials = {self._name(self._keys.did): own}
         pending = self._begun(list(owners.values()), row, asked)
         for owner in reversed(list(owners.values())):  # the last one's call is made where its answer is read
             partials[owner.name] = self._answered(owner, row, asked, pending[owner.name])
@@ -190,18 +210,19 @@ class Asking:
 
     def _answered(
         self, owner: _Owner, row: Mapping[str, Any], asked: Asked, answer: Callable[[], bytes]
-    ) -> list[float | None]:
+    ) -> list[Partial]:
         """An owner's partial scores; a ticket that a receipt has overtaken is signed anew, once."""
-        persons = len(asked.persons)
+        filed = row["parts"][owner.peer[0]]
+        stated = (len(asked.persons), filed["columns"], filed.get("reasons", 0))
         try:
             try:
-                return read_answer(answer(), persons)
+                return read_answer(answer(), *stated)
             except ScoreRefused as refused:
                 if refused.codes != ("ticket.replayed",):
                     raise
-            return read_answer(self._begun([owner], row, asked)[owner.name](), persons)
+            return read_answer(self._begun([owner], row, asked)[owner.name](), *stated)
         except (TimedOut, PeerUnreachable):
-            return [None] * persons
+            return [ABSENT] * len(asked.persons)
 
     def _version(self, model: str, version: int | None) -> Mapping[str, Any]:
         if version is None:

@@ -1,7 +1,8 @@
 """Tables of partial scores: for each person of an asset, what its columns add to the score, found at once.
 
-A table is one file, made once for a version of the asset: keyed hashes of the identifiers in ascending order
-and the partial scores beside them, 16 bytes a person, mapped into memory. Without this node's key it names
+A table is one file, made once for a version of the asset: keyed hashes of the identifiers in ascending order,
+the partial scores beside them and, where reasons are told, what each column adds: 16 bytes a person, and 8
+for each such column, mapped into memory. Without this node's key it names
 nobody. Two of ten million persons have the same hash of 64 bits with a probability below 3e-6; then the table
 is not made, as with an identifier that is there twice.
 """
@@ -34,6 +35,8 @@ def make_table(
     rules: Sequence[str],
     part: ServedPart,
     secret: bytes,
+    *,
+    by_column: bool = False,
 ) -> int:
     """Make the table of an asset's rows; what is at ``path`` stays until it is whole.
 
@@ -44,6 +47,7 @@ def make_table(
         rules: bring identifiers to one form.
         part: of the model.
         secret: 1 to 64 bytes, of this node; keys the hashes.
+        by_column: also keep what each column adds, for reasons.
 
     Returns:
         Number of persons.
@@ -53,16 +57,17 @@ def make_table(
         DuplicateIdentifiers: with the number of rows beyond the first of each.
         MissingValues, WrongColumnType, InvalidInput: of a column.
     """
-    hashes, scores, empty = [np.zeros(0, np.uint64)], [np.zeros(0)], 0
+    lines, empty = [np.zeros((2 + len(part.columns) * by_column, 0), np.uint64)], 0
     for batch in batches:
         texts = identifiers.normalise(batch.column(key_column), rules, key_column)
         empty += identifiers.count_empty([texts])
         if not empty:
-            hashes.append(_hashed(texts, secret))
-            scores.append(part.partial_scores(batch))
+            own = part.contributions(batch)
+            scores = np.stack([part.base + own.sum(axis=0), *(own if by_column else ())])
+            lines.append(np.concatenate([_hashed(texts, secret)[None], scores.view(np.uint64)]))
     if empty:
         raise EmptyIdentifiers(key_column, empty)
-    table = np.stack([np.concatenate(hashes), np.concatenate(scores).view(np.uint64)])
+    table = np.concatenate(lines, axis=1)
     table = table[:, np.argsort(table[0])]
     if doubled := int(np.count_nonzero(table[0, 1:] == table[0, :-1])):
         raise DuplicateIdentifiers(key_column, doubled)
@@ -88,20 +93,20 @@ class PartialTable:
 
     def __init__(self, path: Path, rules: Sequence[str], secret: bytes) -> None:
         table = np.load(path, mmap_mode="r")
-        self._hashes, self._scores = table[0], table[1].view(np.float64)
+        self._hashes, self._scores = table[0], table[1:].view(np.float64)
         self._rules, self._secret = tuple(rules), secret
 
     def __len__(self) -> int:
         return len(self._hashes)
 
     def find(self, persons: Sequence[str]) -> _Floats:
-        """The partial scores of some persons.
+        """The partial scores of some persons, and what each column adds where that is kept.
 
         Args:
             persons: identifiers, in any form that the rules bring to the table's.
 
         Returns:
-            float64[persons]; NaN of those who are not in the table.
+            float64[1 + columns, persons]; NaN of those who are not in the table.
 
         Raises:
             InvalidIdentifiers: some are none, by the rules; with their number.
@@ -109,5 +114,5 @@ class PartialTable:
         wanted = _hashed(identifiers.normalise(pa.array(persons, pa.string()), self._rules), self._secret)
         places = np.minimum(np.searchsorted(self._hashes, wanted), max(len(self) - 1, 0))
         if not len(self):
-            return np.full(len(persons), np.nan)
-        return np.where(self._hashes[places] == wanted, self._scores[places], np.nan)
+            return np.full((len(self._scores), len(persons)), np.nan)
+        return np.where(self._hashes[places] == wanted, self._scores[:, places], np.nan)

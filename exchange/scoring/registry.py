@@ -20,6 +20,7 @@ from exchange.identity import NodeKeys
 from exchange.node.assets import Assets
 from exchange.node.ledger_client import FinalEntry, LedgerClient
 from exchange.scoring.admission import column_uses
+from exchange.scoring.answers import Partial, partials_of
 from exchange.scoring.partials import PartialTable, make_table
 from exchange.scoring.parts import Trained, open_part, seal_part, trained
 from exchange.scoring.requests import Filing
@@ -156,6 +157,12 @@ class Models:
             "fallback": filing.fallback,
             "rates": filing.rates(),
         }
+        if filing.reasons:
+            if not part.is_card:
+                raise InvalidRequest(
+                    "reasons", f"0 of {found.component}, which has no points", str(filing.reasons)
+                )
+            filed["reasons"] = filing.reasons
         if not is_first:
             uses = column_uses(filed, self._keys.did, found.owners[0])
             try:
@@ -231,6 +238,16 @@ class Models:
             self._open[name] = found
         return found
 
+    def partials(self, row: Mapping[str, Any], persons: Sequence[str]) -> list[Partial]:
+        """What this owner has of some persons, with the reasons that it filed.
+
+        Raises:
+            Conflict: its table is not made.
+            InvalidIdentifiers: some are none, by the rules; with their number.
+        """
+        filed = row["parts"][self._keys.did]
+        return partials_of(self.table(row).find(persons), filed["columns"], filed.get("reasons", 0))
+
     def is_ready(self, row: Mapping[str, Any]) -> bool:
         """Whether this owner's table of a version is made."""
         try:
@@ -282,7 +299,8 @@ class Models:
         private_directory(path.parent)
         with self._assets.open(asset) as connector:
             batches = connector.batches([key, *part.columns])
-            make_table(path, batches, key, kept.filing["rules"], part, self._secret)
+            by_column = bool(kept.filing.get("reasons"))
+            make_table(path, batches, key, kept.filing["rules"], part, self._secret, by_column=by_column)
         self._assets.verify_version(asset)
 
     def _opened(self, kept: KeptPart, row: Mapping[str, Any]) -> ServedPart:

@@ -25,6 +25,8 @@ class Filing:
             ``mean``, that of a person whose columns are all at their mean; ``none``, then there is no score.
         minute: persons of one caller in a minute at most; None: not limited.
         day: persons of one caller in a day at most; None: not limited.
+        reasons: of a scorecard, how many of the columns that take most points off a person are named with
+            the partial score, each with its points; 0: none.
     """
 
     asset: str | None
@@ -33,6 +35,7 @@ class Filing:
     fallback: Fallback
     minute: int | None
     day: int | None
+    reasons: int = 0
 
     def check(self) -> None:
         """Check what has to hold whatever the asset is.

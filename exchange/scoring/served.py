@@ -47,8 +47,16 @@ class ServedPart(Protocol):
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that it reads."""
 
-    def partial_scores(self, batch: pa.RecordBatch) -> _Floats:
-        """What its columns add to the score of each row: float64[rows].
+    @property
+    def base(self) -> float:
+        """What every row has; 0 but at the label holder."""
+
+    @property
+    def is_card(self) -> bool:
+        """Whether it has points, so that columns that take some off are reasons."""
+
+    def contributions(self, batch: pa.RecordBatch) -> _Floats:
+        """What each of its columns adds to the score of each row: float64[columns, rows].
 
         Raises:
             MissingValues, WrongColumnType: of a column of a regression.
@@ -66,6 +74,8 @@ class ServedPart(Protocol):
 class _Regression:
     """Coefficients per standard deviation; the intercept is the label holder's."""
 
+    is_card = False
+
     def __init__(self, raw: bytes) -> None:
         self._part = ModelPart.decode(raw)
 
@@ -73,14 +83,17 @@ class _Regression:
     def columns(self) -> tuple[str, ...]:
         return self._part.columns
 
-    def partial_scores(self, batch: pa.RecordBatch) -> _Floats:
-        part = self._part
-        scores = np.full(batch.num_rows, float(part.intercept))
-        lines = zip(part.columns, part.coefficients, part.means, part.deviations, strict=True)
-        for name, coefficient, mean, deviation in lines:
+    @property
+    def base(self) -> float:
+        return float(self._part.intercept)
+
+    def contributions(self, batch: pa.RecordBatch) -> _Floats:
+        part, found = self._part, np.empty((len(self._part.columns), batch.num_rows))
+        lines = zip(part.columns, part.coefficients, part.means, part.deviations, found, strict=True)
+        for name, coefficient, mean, deviation, into in lines:
             values = connected.measure_array([batch], name).astype(np.float64)
-            scores += float(coefficient) * (values - float(mean)) / float(deviation)
-        return scores
+            into[:] = float(coefficient) * (values - float(mean)) / float(deviation)
+        return found
 
     def read(self, total: float) -> Reading:
         part, family = self._part, Family(self._part.family)
@@ -95,6 +108,8 @@ class _Regression:
 class _Card:
     """Points of bins; the base points are the label holder's."""
 
+    is_card = True
+
     def __init__(self, raw: bytes) -> None:
         self._card = OwnCard.decode(raw)
 
@@ -102,15 +117,17 @@ class _Card:
     def columns(self) -> tuple[str, ...]:
         return tuple(column.binned.name for column in self._card.columns)
 
-    def partial_scores(self, batch: pa.RecordBatch) -> _Floats:
+    @property
+    def base(self) -> float:
+        return float(self._card.base)
+
+    def contributions(self, batch: pa.RecordBatch) -> _Floats:
         rows, columns = np.arange(batch.num_rows), self._card.columns
         codes = [
             read_column(lambda name: [batch], one.binned.name, rows).codes(one.binned.bins) for one in columns
         ]
         points = [np.array([float(each) for each in one.points]) for one in columns]
-        own = partial_points(points, np.array(codes).reshape(len(columns), batch.num_rows))
-        total: _Floats = float(self._card.base) + own.sum(axis=0)
-        return total
+        return partial_points(points, np.array(codes).reshape(len(columns), batch.num_rows))
 
     def read(self, total: float) -> Reading:
         scale = self._card.scale.read()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from connectors.errors import ConnectorError
 from exchange.errors import InvalidRequest
-from exchange.jobs.regression.part import text
 from exchange.scoring.admission import Admission
-from exchange.scoring.errors import ScoreFailed, ScoreRefused
+from exchange.scoring.answers import encode_answer
+from exchange.scoring.errors import ScoreRefused
 from exchange.scoring.registry import Models
 from ledger import canonical
 from ledger.errors import NotCanonical
 from ledger.rules.models import MAX_PERSONS
 
-__all__ = ["MAX_PERSON", "Desk", "encode_answer", "encode_call", "read_answer"]
+__all__ = ["MAX_PERSON", "Desk", "encode_call"]
 
 MAX_PERSON: Final = 256
 """Characters of an identifier."""
@@ -25,30 +24,6 @@ MAX_PERSON: Final = 256
 def encode_call(ticket: Mapping[str, Any], persons: tuple[str, ...]) -> bytes:
     """What the label holder sends: a ticket, and whom it asks about."""
     return canonical.encode({"ticket": dict(ticket), "persons": list(persons)})
-
-
-def encode_answer(partials: list[str | None]) -> bytes:
-    """What an owner answers: a partial score for each person in order, None of whom it has no row."""
-    return canonical.encode({"partials": partials})
-
-
-def read_answer(raw: bytes, persons: int) -> list[float | None]:
-    """Read what ``encode_answer`` made.
-
-    Raises:
-        ScoreFailed: it has another form, or another number of finite scores.
-    """
-    try:
-        answer = canonical.decode(raw)
-        found = answer["partials"] if isinstance(answer, dict) else None
-        if not isinstance(found, list) or len(found) != persons:
-            raise ValueError
-        scores = [None if one is None else float(str(one)) for one in found]
-    except (NotCanonical, KeyError, ValueError):
-        raise ScoreFailed(f"expected {persons} partial scores, got something else") from None
-    if not all(score is None or math.isfinite(score) for score in scores):
-        raise ScoreFailed("expected finite partial scores, got others")
-    return scores
 
 
 class Desk:
@@ -65,8 +40,9 @@ class Desk:
     def answer(self, caller: str, raw: bytes) -> bytes:
         """Answer a call.
 
-        Security: semi-honest. Leaks: to the caller, the partial score of each person asked about, and
-        whether this owner has a row of it; to this owner, whom the caller asks about. Cost: local.
+        Security: semi-honest. Leaks: to the caller, the partial score of each person asked about, the
+        reasons that were filed, and whether this owner has a row of it; to this owner, whom the caller asks
+        about. Cost: local.
 
         Raises:
             ScoreRefused: the ticket is not good.
@@ -76,10 +52,9 @@ class Desk:
         ticket, persons = _read(raw)
         row = self._admission.admit(caller, ticket, len(persons))
         try:
-            found = self._models.table(row).find(persons)
+            return encode_answer(self._models.partials(row, persons))
         except ConnectorError as error:
             raise ScoreRefused((error.code,), str(error)) from None
-        return encode_answer([None if math.isnan(score) else text(score) for score in found.tolist()])
 
 
 def _read(raw: bytes) -> tuple[object, list[str]]:

@@ -89,7 +89,7 @@ class ModelCalls(Connection):
             wait_ms: how long to wait for the other owners.
 
         Returns:
-            For each person, in order, ``score``, ``probability``, ``fallbacks`` and ``missing``.
+            For each person, in order, ``score``, ``probability``, ``fallbacks``, ``missing`` and ``reasons``.
         """
         body = {"persons": list(persons), "purpose": purpose, "version": version, "wait_ms": wait_ms}
         answer = self._object("POST", f"/v1/models/{model}/score", role="analyst", json=body)

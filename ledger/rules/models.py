@@ -29,6 +29,7 @@ from ledger.times import parse_time
 __all__ = [
     "COMPONENTS",
     "MAX_PERSONS",
+    "MAX_REASONS",
     "account",
     "check_ticket",
     "draft",
@@ -42,6 +43,9 @@ __all__ = [
 
 MAX_PERSONS = 1_000
 """Persons of one ticket."""
+
+MAX_REASONS = 8
+"""Columns that an owner names with a person's partial score, at most."""
 
 COMPONENTS: Final = frozenset({"model/linear", "model/logistic", "model/poisson", "model/scorecard"})
 """What trains a model of which each owner keeps a part."""
@@ -57,6 +61,7 @@ _PART: Mapping[str, shapes.Shape] = {
     "fallback": shapes.one_of("mean", "none"),
     "rates": shapes.record({}, extra={"minute": shapes.POSITIVE, "day": shapes.POSITIVE}),
 }
+_OPTIONAL: Mapping[str, shapes.Shape] = {"reasons": shapes.between(1, MAX_REASONS)}
 _DRAFT = shapes.record(
     {
         **_NAMED,
@@ -65,9 +70,10 @@ _DRAFT = shapes.record(
         "step": shapes.WORD,
         "parties": shapes.list_of(shapes.DID, least=2, most=16),
         "purposes": shapes.list_of(shapes.SENTENCE, least=1, most=32),
-    }
+    },
+    extra=_OPTIONAL,
 )
-_FILED = shapes.record({**_NAMED, **_PART})
+_FILED = shapes.record({**_NAMED, **_PART}, extra=_OPTIONAL)
 _WITHDRAW = shapes.record({**_NAMED, "reason": shapes.REASON})
 _TICKET = shapes.record(
     {
@@ -235,7 +241,7 @@ def _part(state: State, act: Act, body: Row) -> dict[str, Any]:
     columns = {column["name"] for column in asset["schema"]}
     named = {body["key"], *body["columns"]}
     require(named <= columns, "model.unknown-column", "expected columns of the asset")
-    return {name: body[name] for name in _PART}
+    return {name: body[name] for name in (*_PART, *_OPTIONAL) if name in body}
 
 
 def _new_account(body: Row, agreement: Row) -> dict[str, Any]:

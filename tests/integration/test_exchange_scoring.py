@@ -19,9 +19,10 @@ from exchange.cli.application import main
 from exchange.errors import InvalidRequest
 from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.scorecard.tables import OwnCard
+from exchange.scoring.answers import read_answer
 from exchange.scoring.errors import ScoreRefused
 from exchange.scoring.parts import open_part
-from exchange.scoring.serving import encode_call, read_answer
+from exchange.scoring.serving import encode_call
 from exchange.sdk import NodeClient, NodeProblem
 from exchange.testing import ConsortiumInProcess
 from ledger import base64url
@@ -232,17 +233,23 @@ def test_scores_are_those_of_the_coefficients_in_the_clear(owners: Owners) -> No
 
 
 def test_the_score_by_a_card_is_the_sum_of_the_points_of_a_persons_bins(owners: Owners) -> None:
-    owners.publish(CARD, "card")
+    owners.publish(CARD, "card", reasons=2)
     cards = [OwnCard.decode(owners.left(owner, CARD)) for owner in ASSETS]
     values = {"debt": DEBT[60], "income": INCOME[60], "age": AGE[60]}
-    points = [float(card.base) for card in cards]
+    points = {}
     for one in (one for card in cards for one in card.columns):
         place = np.searchsorted(one.binned.bins.edges, values[one.binned.name], side="right")
-        points.append(float(one.points[place]))
+        points[one.binned.name] = float(one.points[place])
+    total = sum(float(card.base) for card in cards) + sum(points.values())
     [found] = owners.client("lender").score(CARD, ["P060"], purpose=PURPOSE, wait_ms=5000)
-    assert len(points) == 5
-    assert found["score"] == sum(points)
-    assert found["probability"] == pytest.approx(1 / (1 + 50 * 2 ** ((sum(points) - 600) / 20)))
+    assert list(points) == ["debt", "income", "age"]
+    assert found["score"] == total
+    assert found["probability"] == pytest.approx(1 / (1 + 50 * 2 ** ((total - 600) / 20)))
+    worst = sorted((points[name], name) for name in ("income", "age") if points[name] < 0)
+    told = [(one["points"], one["column"]) for one in found["reasons"] if one["owner"] == "bureau"]
+    assert told == worst
+    with pytest.raises(NodeProblem, match="reasons: expected 0 of model/logistic"):
+        owners.publish(reasons=2)
     assert found["fallbacks"] == []
 
 

@@ -16,7 +16,7 @@ from exchange.scoring.scoring import Scoring
 from exchange.scoring.serving import MAX_PERSON
 from exchange.web.fields import Rule, body
 from exchange.web.openapi import describe
-from ledger.rules.models import MAX_PERSONS
+from ledger.rules.models import MAX_PERSONS, MAX_REASONS
 
 __all__ = ["models_blueprint"]
 
@@ -39,6 +39,7 @@ class PartBody:
     fallback: Fallback = "none"
     minute: Annotated[int | None, Rule("persons a minute", minimum=1, maximum=10**9)] = None
     day: Annotated[int | None, Rule("persons a day", minimum=1, maximum=10**9)] = None
+    reasons: Annotated[int, Rule("columns named as reasons", minimum=0, maximum=MAX_REASONS)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

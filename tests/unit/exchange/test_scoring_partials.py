@@ -17,13 +17,13 @@ from exchange.identity import NodeKeys
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.scorecard.tables import BinnedColumn, OwnCard, ScoredColumn, StatedScale
-from exchange.scoring.asking import combine
+from exchange.scoring.answers import ABSENT, Partial, encode_answer, partials_of, read_answer
+from exchange.scoring.asking import Reason, combine
 from exchange.scoring.errors import ScoreFailed
 from exchange.scoring.partials import PartialTable, make_table
 from exchange.scoring.parts import open_part, seal_part
 from exchange.scoring.requests import Filing
 from exchange.scoring.served import Reading, served_part
-from exchange.scoring.serving import encode_answer, read_answer
 from ledger.errors import CommitmentMismatch
 from mpc.errors import InvalidInput
 
@@ -81,9 +81,10 @@ def test_a_table_finds_the_partial_score_of_each_person(tmp_path: Path) -> None:
     table = made(tmp_path, [ROWS.slice(0, 333), ROWS.slice(333)], ("trim", "lower"))
     assert len(table) == 500
     found = table.find([" P7", "p499", "nobody", "p0"])
-    np.testing.assert_allclose(found[[0, 1, 3]], [plain(7), plain(499), plain(0)], rtol=1e-12)
-    assert np.isnan(found[2])
-    np.testing.assert_allclose(table.find(IDS), SERVED.partial_scores(ROWS))
+    np.testing.assert_allclose(found[0, [0, 1, 3]], [plain(7), plain(499), plain(0)], rtol=1e-12)
+    assert np.isnan(found[:, 2]).all()
+    expected = SERVED.base + SERVED.contributions(ROWS).sum(axis=0)
+    np.testing.assert_allclose(table.find(IDS), [expected])
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -148,43 +149,48 @@ def meaning(family: str, mean: str = "0", deviation: str = "1") -> Callable[[flo
     return served_part(f"model/{family}", part.encode()).read
 
 
+def parts(**scores: float | None) -> dict[str, Partial]:
+    return {name: Partial(score) for name, score in scores.items()}
+
+
 def test_a_logistic_score_is_the_sum_and_its_probability_even_far_out() -> None:
-    one = combine(meaning("logistic"), {"lender": 0.5, "bureau": -2.0}, set())
+    one = combine(meaning("logistic"), parts(lender=0.5, bureau=-2.0), set())
     assert one.score == -1.5
     assert one.probability == pytest.approx(1 / (1 + math.exp(1.5)))
     for score, probability in ((2000.0, 1.0), (-2000.0, 0.0)):
-        assert combine(meaning("logistic"), {"lender": score}, set()).probability == probability
+        assert combine(meaning("logistic"), parts(lender=score), set()).probability == probability
 
 
 def test_scores_of_linear_models_and_of_counts_are_in_the_labels_own_unit() -> None:
-    one = combine(meaning("linear", "100", "20"), {"lender": 0.5, "bureau": -0.25}, set())
+    one = combine(meaning("linear", "100", "20"), parts(lender=0.5, bureau=-0.25), set())
     assert (one.score, one.probability) == (105.0, None)
-    counted = combine(meaning("poisson", "0", "3"), {"lender": 0.5, "bureau": -0.25}, set())
+    counted = combine(meaning("poisson", "0", "3"), parts(lender=0.5, bureau=-0.25), set())
     assert counted.score == pytest.approx(3 * math.exp(0.25))
     assert counted.probability is None
     with pytest.raises(ScoreFailed, match="unlike"):
-        combine(meaning("poisson"), {"lender": 300.0}, set())
+        combine(meaning("poisson"), parts(lender=300.0), set())
 
 
 def test_the_score_of_a_card_is_the_sum_of_points_of_each_persons_bins_within_its_limits() -> None:
     card = served_part("model/scorecard", CARD.encode())
     assert card.columns == ("income", "town")
     rows = pa.record_batch({"income": [1000.0, None, 1800.0], "town": ["west", "north", "south"]})
-    assert card.partial_scores(rows).tolist() == [590 - 12 - 4, 590 - 3 + 5, 590 + 8 - 4]
-    one = combine(card.read, {"lender": 574.0, "bureau": 26.0}, set())
+    assert card.base == 590
+    assert card.contributions(rows).tolist() == [[-12, -3, 8], [-4, 5, -4]]
+    one = combine(card.read, parts(lender=574.0, bureau=26.0), set())
     assert one.score == 600
     assert one.probability == pytest.approx(1 / 51)
-    double = combine(card.read, {"lender": 620.0}, set())
+    double = combine(card.read, parts(lender=620.0), set())
     assert double.probability == pytest.approx(1 / 101)
-    assert combine(card.read, {"lender": 2000.0}, set()).score == 850
+    assert combine(card.read, parts(lender=2000.0), set()).score == 850
     unseen = pa.record_batch({"income": [1000.0, 1.0], "town": ["west", "east"]})
     with pytest.raises(InvalidInput, match="town: 1 of 2 rows have a category without a bin") as caught:
-        card.partial_scores(unseen)
+        card.contributions(unseen)
     assert "east" not in str(caught.value)
 
 
 def test_a_partial_that_is_absent_is_named_whether_or_not_something_stands_for_it() -> None:
-    partials = {"lender": 0.5, "bureau": None, "tax": None}
+    partials = parts(lender=0.5, bureau=None, tax=None)
     whole = combine(meaning("linear"), partials, {"bureau", "tax"})
     assert (whole.score, whole.fallbacks, whole.missing) == (0.5, ("bureau", "tax"), ())
     broken = combine(meaning("linear"), partials, {"tax"})
@@ -192,18 +198,48 @@ def test_a_partial_that_is_absent_is_named_whether_or_not_something_stands_for_i
     assert "0.5" not in repr(whole)
 
 
+def test_the_columns_that_take_most_points_off_are_the_reasons_the_worst_first(tmp_path: Path) -> None:
+    card = served_part("model/scorecard", CARD.encode())
+    rows = pa.record_batch({"id": ["a", "b"], "income": [1000.0, 1800.0], "town": ["west", "north"]})
+    make_table(tmp_path / "1.npy", [rows], "id", (), card, SECRET, by_column=True)
+    found = PartialTable(tmp_path / "1.npy", (), SECRET).find(["a", "b", "nobody"])
+    first, second, nobody = partials_of(found, card.columns, 1)
+    assert (first, second) == (Partial(574, (("income", -12.0),)), Partial(603))
+    assert nobody == ABSENT
+    [both, *_] = partials_of(found, card.columns, 8)
+    assert both.reasons == (("income", -12.0), ("town", -4.0))
+    assert partials_of(found[:1], card.columns, 0) == [Partial(574), Partial(603), ABSENT]
+    one = combine(card.read, {"bureau": both, "lender": Partial(0.0, (("debt", -7.0),))}, set())
+    assert one.reasons == (
+        Reason("bureau", "income", -12.0),
+        Reason("lender", "debt", -7.0),
+        Reason("bureau", "town", -4.0),
+    )
+    assert "12" not in repr(one)
+
+
 def test_an_answer_is_read_back_and_another_form_is_the_owners_fault() -> None:
-    assert read_answer(encode_answer(["1.5", None]), 2) == [1.5, None]
-    for raw in (
+    told = [Partial(1.5, (("income", -12.0),)), ABSENT]
+    raw = encode_answer(told)
+    assert read_answer(raw, 2, ("income", "town"), 1) == told
+    for columns, most in (((), 1), (("town",), 1), (("income",), 0)):
+        with pytest.raises(ScoreFailed):
+            read_answer(raw, 2, columns, most)
+    for other in (
         b"",
         b"[]",
         b"{}",
-        encode_answer(["1"]),
-        encode_answer(["nan", "1"]),
-        encode_answer(["x", "1"]),
+        b'{"partials":["1","2"]}',
+        b'{"partials":["1"],"reasons":[[],[]]}',
+        b'{"partials":["1","2"],"reasons":[[],[["income"]]]}',
+        b'{"partials":["1","2"],"reasons":[[],[["income","nan"]]]}',
+        b'{"partials":["1","2"],"reasons":[[],[["income","1"],["income","1"]]]}',
+        encode_answer([Partial(1.0)]),
+        encode_answer([Partial(math.nan), Partial(1.0)]),
+        b'{"partials":["x","1"],"reasons":[[],[]]}',
     ):
         with pytest.raises(ScoreFailed):
-            read_answer(raw, 2)
+            read_answer(other, 2, ("income",), 1)
 
 
 def test_a_filing_names_rules_that_exist() -> None:

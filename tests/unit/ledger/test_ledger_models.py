@@ -146,6 +146,16 @@ def test_a_version_is_published_with_the_last_owners_part(registry: Registry) ->
     assert {MODEL, INCOMES} <= subjects(entry)
 
 
+def test_a_part_may_say_how_many_columns_are_named_as_reasons(registry: Registry) -> None:
+    registry.draft()
+    for wrong in (0, 9, "1"):
+        refused("entry.malformed-body", lambda wrong=wrong: registry.file(reasons=wrong))
+    registry.file(reasons=8)
+    filed = registry.row()["parts"]
+    assert filed[registry.did("bureau")]["reasons"] == 8
+    assert "reasons" not in filed[registry.did("lender")]
+
+
 def test_nobody_files_for_another_or_twice_or_without_a_draft(registry: Registry) -> None:
     refused("model.unknown", registry.file)
     registry.draft()
