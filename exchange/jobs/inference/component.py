@@ -142,8 +142,8 @@ def _plan(step: Step) -> Plan:
 def _estimator(kind: Sharing) -> Estimator:
     def estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
         layers = Sequential.read(step.params["layers"], "layers").layers
-        scored = rows["client"]
-        batches = len(Task(kind, layers, max(scored, 1), bound_of(step)).batches())
+        scored = max(min(rows["client"], cast(int, step.params["max_rows"])), 1)
+        batches = len(Task(kind, layers, scored, bound_of(step)).batches())
         products = scored * sum(layer.inputs * layer.outputs for layer in layers)
         units = scored * sum(layer.outputs for layer in layers)
         sent = batches * _SETUP_BYTES[kind] + products * _PRODUCT_BYTES[kind] + units * _UNIT_BYTES[kind]

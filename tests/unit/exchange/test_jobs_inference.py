@@ -32,6 +32,7 @@ from mpc.errors import MpcError, ValueOutOfRange
 from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
 from mpc.testing import mesh_of
+from policies.column_control import Level
 
 FOLDER = Path(__file__).parents[2] / "vectors" / "torch_network"
 SAVED = (FOLDER / "network.safetensors").read_bytes()
@@ -152,6 +153,19 @@ def test_a_file_that_is_not_as_the_format_has_it_is_refused_by_field(name: str) 
     assert words in str(caught.value)
 
 
+def test_whatever_byte_of_a_header_is_changed_is_read_or_refused() -> None:
+    refused = 0
+    for at in range(8 + int.from_bytes(SAVED[:8], "little")):
+        for flipped in (1, 2, 128):
+            content = bytearray(SAVED)
+            content[at] ^= flipped
+            try:
+                tensors(bytes(content))
+            except InvalidRequest:
+                refused += 1
+    assert refused > 1000
+
+
 def changed(name: str, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> bytes:
     """The saved network with one tensor changed, written anew."""
     numbers = {one: values.astype(np.float32) for one, values in tensors(SAVED).items()}
@@ -231,7 +245,16 @@ def test_layers_that_cannot_be_computed_are_refused_by_name(layers: object, word
 class Played:
     """A run of the step over channels in memory: what became of each role."""
 
-    def __init__(self, step: Step, kind: Sharing, rows: pa.Table = ROWS, content: bytes = SAVED) -> None:
+    def __init__(
+        self,
+        step: Step,
+        kind: Sharing,
+        rows: pa.Table = ROWS,
+        content: bytes = SAVED,
+        *,
+        minimum: int = 0,
+    ) -> None:
+        self._minimum = minimum
         self.ends: dict[str, Outcome | Exception] = {}
         model = pa.table({CONTENT: pa.array([content[:300], content[300:]], pa.binary())})
         self._tables, self._step, self._component = {"client": rows, "model_owner": model}, step, KINDS[kind]
@@ -254,7 +277,7 @@ class Played:
             role=role,
             ranks=self._roles,
             session=mesh.session,
-            minimum_cohort=0,
+            minimum_cohort=self._minimum if role == "model_owner" else 0,
             read=read,
             channel=lambda peer: mesh.channels[self._roles.index(peer)],
             before={},
@@ -374,13 +397,32 @@ def test_the_network_is_a_document_and_nothing_else() -> None:
         ABY3.check(spec, replace(step, inputs={**step.inputs, "model_owner": other}))
 
 
+def test_an_owners_own_minimum_of_rows_holds_too() -> None:
+    ends = Played(spec_of().step("score"), Sharing.ABY3, minimum=26).ends
+    assert isinstance(ends["model_owner"], JobFailed)
+    assert "expected 26 to 25 rows" in str(ends["model_owner"])
+
+
+def test_who_comes_to_see_what_of_which_column() -> None:
+    for component, kind in ((ABY3, Sharing.ABY3), (CHEETAH, Sharing.CHEETAH)):
+        seen = {
+            (use.column, use.viewer, frozenset(use.after))
+            for use in component.uses(spec_of(kind).step("score"))
+        }
+        rows = {(name, "", frozenset[Level]()) for name in "abc"}
+        assert seen == {*rows, (CONTENT, CLIENT, frozenset({Level.AFTER_AGGREGATE}))}
+
+
 @pytest.mark.parametrize("kind", Sharing)
 def test_an_estimate_grows_with_rows_and_layers(kind: Sharing) -> None:
     component = KINDS[kind]
     component.check(spec_of(kind), spec_of(kind).step("score"))
     assert component.estimate is not None
-    small = component.estimate(spec_of(kind).step("score"), {"client": 1000, "model_owner": 1})
-    large = component.estimate(spec_of(kind).step("score"), {"client": 2000, "model_owner": 1})
+    step = spec_of(kind, params={"max_rows": 2000}).step("score")
+    small, large, beyond = (
+        component.estimate(step, {"client": rows, "model_owner": 1}) for rows in (1000, 2000, 10**12)
+    )
+    assert beyond == large
     assert set(small) == set(component.roles)
     for role, one in small.items():
         assert one.sent_bytes < large[role].sent_bytes <= 2 * one.sent_bytes
