@@ -188,6 +188,9 @@ def test_a_network_of_torch_scores_rows_as_torch_does_and_nobody_else_has_the_sc
     assert sorted(entry["body"]["role"] for entry in receipts) == ["client", "helper", "model_owner"]
     assert list(question.client("regulator").entries(job=job, type_="job.release")) == []
     for name in ("analyst", "bureau", "regulator"):
+        (cost,) = question.client(name).job(job)["costs"]
+        assert 0.5 < cost["actual"]["sent_bytes"] / cost["expected"]["sent_bytes"] < 2
+    for name in ("analyst", "bureau", "regulator"):
         assert list((question.running.root / name / "spool").iterdir()) == []
 
 
