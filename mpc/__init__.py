@@ -17,7 +17,7 @@ from mpc import replicated
 from mpc.aggregation import secagg
 from mpc.channel import Channel, ChannelStats
 from mpc.circuit_psi import protocol as circuit_psi
-from mpc.engines import rr22, shares
+from mpc.engines import networks, rr22, shares
 from mpc.errors import MpcError, ProtocolAbort
 from mpc.he import scoring, sums
 from mpc.over_threshold import protocol as over_threshold
@@ -52,6 +52,8 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
     replicated.SPEC,
     shares.ABY3,
     shares.CHEETAH,
+    networks.ABY3,
+    networks.CHEETAH,
     group_sums.SPEC,
     joint.SPEC,
     scoring.SPEC,

@@ -26,6 +26,8 @@ _PAGES = {
     "model/evaluate": "models.md#evaluation",
     "model/fedavg": "models-horizontal.md",
     "model/fedboost": "models-horizontal.md#boosted-trees",
+    "model/inference-aby3": "engines.md#a-neural-network-on-shares",
+    "model/inference-cheetah": "engines.md#a-neural-network-on-shares",
     "model/joint": "models-horizontal.md#parameters",
     "model/kmeans": "models-horizontal.md#clusters",
     "model/linear": "models-regression.md",

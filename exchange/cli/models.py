@@ -24,6 +24,7 @@ model = LazyGroup(
         "show": f"{_HERE}:show",
         "draft": f"{_HERE}:draft",
         "file": f"{_HERE}:file",
+        "network": "exchange.cli.networks:network",
         "withdraw": f"{_HERE}:withdraw",
         "score": f"{_HERE}:score",
         "statement": f"{_HERE}:statement",

@@ -11,6 +11,7 @@ from exchange.examples import (
     deliveries,
     encrypted,
     horizontal,
+    inference,
     intersections,
     lookups,
     many,
@@ -142,6 +143,18 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         Example("matches-counted", intersections.counted, ("psi/cardinality", "report/result")),
         Example("matches-for-one", intersections.one_receiver, ("psi/ecdh",)),
         Example("matches-of-several-keys", intersections.repeated, ("psi/ecdh", "report/table")),
+        Example(
+            "network-scores-aby3",
+            inference.scored_by("model/inference-aby3", has_helper=True),
+            ("model/inference-aby3",),
+            tolerance=0.00001,
+        ),
+        Example(
+            "network-scores-cheetah",
+            inference.scored_by("model/inference-cheetah", has_helper=False),
+            ("model/inference-cheetah",),
+            tolerance=0.00001,
+        ),
         Example(
             "payments-by-group",
             intersections.paid_by_group,

@@ -36,7 +36,7 @@ from mpc.he.ckks import Link, Model
 from policies.column_control import Level
 from policies.plans import Aggregate, Plan, Reveal
 
-__all__ = ["COMPONENT"]
+__all__ = ["BOUND", "COMPONENT", "bound_of", "check_recipient", "features_of"]
 
 INTERCEPT: Final = "intercept"
 _FEATURE_NS: Final = {Link.LINEAR: 8_000_000, Link.LOGISTIC: 16_000_000}
@@ -45,11 +45,11 @@ _POLYNOMIAL_NS: Final = {Link.LINEAR: 0, Link.LOGISTIC: 350_000_000}
 
 
 def _run(context: StepContext) -> Outcome:
-    link, bound = _link(context.step), _bound(context.step)
+    link, bound = _link(context.step), bound_of(context.step)
     if context.role == "model_owner":
         scoring.model_owner(context.channel("client"), _model(context), link=link, bound=bound)
         return Outcome(local=b"")
-    decimals, features = context.number("decimals"), _features(context)
+    decimals, features = context.number("decimals"), features_of(context)
     fewest = context.number("min_cohort")
     if len(features) < fewest:
         raise JobFailed(f"step {context.step.id}: expected at least {fewest} rows to score, found fewer")
@@ -60,7 +60,8 @@ def _run(context: StepContext) -> Outcome:
     return Outcome(local=scores.astype("<i8").tobytes(), files=table.files())
 
 
-def _features(context: StepContext) -> NDArray[np.float64]:
+def features_of(context: StepContext) -> NDArray[np.float64]:
+    """The client's columns in the order of the step: float64[rows, features]."""
     names = [column.name for column in context.step.inputs["client"].columns]
     read = [columns.measure_array(context.read(name), name) for name in names]
     return np.stack([np.asarray(one, dtype=np.float64) for one in read], axis=1)
@@ -84,16 +85,26 @@ def _link(step: Step) -> Link:
     return Link(cast(str, step.params["link"]))
 
 
-def _bound(step: Step) -> float:
+def bound_of(step: Step) -> float:
+    """The largest magnitude of a feature."""
     return float(cast(str, step.params["bound"]))
 
 
 def _check(step: Step) -> None:
-    if not 0 < _bound(step) <= ckks.LINEAR_RANGE:
+    if not 0 < bound_of(step) <= ckks.LINEAR_RANGE:
         at = f"steps.{step.id}.params.bound"
         raise InvalidRequest(
             at, f"more than 0 and at most {ckks.LINEAR_RANGE:g}", cast(str, step.params["bound"])
         )
+    check_recipient(step)
+
+
+def check_recipient(step: Step) -> None:
+    """Check that scores go to the client and to nobody else.
+
+    Raises:
+        InvalidRequest: they go elsewhere.
+    """
     if step.recipients != (step.parties["client"],):
         at = f"steps.{step.id}.recipients"
         raise InvalidRequest(at, "the client, who alone gets scores", ", ".join(step.recipients) or "nobody")
@@ -127,6 +138,11 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     }
 
 
+BOUND: Final = Param(
+    "the largest magnitude of a feature, a decimal number", text_like(r"[0-9]{1,5}(\.[0-9]{1,6})?")
+)
+"""The parameter that `bound_of` reads."""
+
 COMPONENT = Component(
     name="he/scoring",
     version=1,
@@ -137,9 +153,7 @@ COMPONENT = Component(
     },
     params={
         "link": Param("linear or logistic", one_of(*Link)),
-        "bound": Param(
-            "the largest magnitude of a feature, a decimal number", text_like(r"[0-9]{1,5}(\.[0-9]{1,6})?")
-        ),
+        "bound": BOUND,
         "decimals": Param("of the scores", whole_number(0, ckks.MAX_DECIMALS)),
         "min_cohort": Param("the fewest rows that are scored", whole_number(1, 2**31)),
     },

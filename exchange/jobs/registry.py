@@ -39,6 +39,7 @@ from exchange.jobs.evaluation import component as evaluation
 from exchange.jobs.evaluation import report as evaluation_report
 from exchange.jobs.fedavg import component as fedavg
 from exchange.jobs.fedboost import component as fedboost
+from exchange.jobs.inference import component as inference
 from exchange.jobs.preparation import component as preparation
 from exchange.jobs.psi import cardinality, unbalanced
 from exchange.jobs.regression import component as regression
@@ -145,6 +146,8 @@ def built_in() -> Registry:
         fedboost.COMPONENT,
         intersection.COMPONENT,
         joint_statistics.COMPONENT,
+        inference.ABY3,
+        inference.CHEETAH,
         kmeans.COMPONENT,
         regression.LINEAR,
         regression.LOGISTIC,

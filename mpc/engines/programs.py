@@ -36,11 +36,14 @@ OPERATIONS: Final[Mapping[str, Callable[..., Arrays]]] = {
     "sub": lambda xp, number, a, b: a - b,
     "sum": lambda xp, number, a: xp.sum(a, axis=-1),
     "sum-of-products": lambda xp, number, a, b: xp.sum(a[:, None, :] * b[None, :, :], axis=-1),
+    "truncate": lambda xp, number, a: a >> number,
 }
 """By name: a function of the array library, the step's number and the operands.
 
 ``dot`` of [k, n] and [m, n] is [k, m], and ``sum-of-products`` the same without a product of matrices;
 ``outer`` of them is [k m, n]. ``rows`` and ``columns`` put arrays together along a new first or last axis.
+``truncate`` divides by 2 to the power of the number and rounds down; its result enters another step, because
+an output is arithmetic shares and a shift leaves shares of bits.
 """
 
 

@@ -91,6 +91,11 @@ class Sharing(StrEnum):
         return 3 if self is Sharing.ABY3 else 2
 
     @property
+    def product(self) -> str:
+        """The operation that multiplies matrices; CHEETAH's own product takes more memory than its sums."""
+        return "dot" if self is Sharing.ABY3 else "sum-of-products"
+
+    @property
     def most_products(self) -> int:
         """The most products in one operation; beyond, an engine takes more memory than a machine has."""
         return 2**31 if self is Sharing.ABY3 else 2**20
@@ -177,7 +182,7 @@ class Program:
                     sizes.append(shapes[0][0] * math.prod(shapes[1]))
                 case "mul" | "outer":
                     sizes.append(math.prod(self.shapes[number]))
-                case "is-negative" | "is-zero" | "largest" | "smallest":
+                case "is-negative" | "is-zero" | "largest" | "smallest" | "truncate":
                     sizes.append(math.prod(shapes[0]))
         return max(sizes)
 

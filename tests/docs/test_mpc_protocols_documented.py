@@ -10,7 +10,7 @@ import pytest
 from mpc import PROTOCOLS, ProtocolSpec
 from mpc.aggregation import secagg
 from mpc.circuit_psi import protocol as circuit_psi
-from mpc.engines import rr22, tunnel
+from mpc.engines import networks, rr22, tunnel
 from mpc.engines.shares import Sharing
 from mpc.over_threshold import protocol as over_threshold
 from mpc.over_threshold import tables
@@ -37,6 +37,8 @@ MESSAGES = {
     ],
     "he/scoring": ["shape", "context", "block", "scores", "confirm"],
     "he/sums": ["key", "encrypted", "confirm", "agreed"],
+    "inference/aby3": ["scores", "confirm", "agreed"],
+    "inference/cheetah": ["scores", "confirm", "agreed"],
     "pir/keyword": ["blinded", "evaluated", "query", "answer", "confirm"],
     "psi/many": ["size", "seed", "blinded", "evaluated", "hint", "matched", "confirm"],
     "psi/shared": [
@@ -135,6 +137,17 @@ def test_the_limits_of_programs_on_shares_are_those_of_the_code() -> None:
     for kind in Sharing:
         line = f"| products or comparisons of one operation | at most {kind.most_products:,} |"
         assert line in section(kind.spec.name)
+
+
+def test_the_limits_of_networks_are_those_of_the_code() -> None:
+    text = section("inference/aby3")
+    assert f"| layers | 1 to {networks.MAX_LAYERS}, of 1 to {networks.MAX_UNITS} units |" in text
+    assert f"| numbers | at most {networks.MAX_NUMBERS:,} |" in text
+    assert f"integers in units of 2^-{networks.FRACTION}," in text
+    layer = (networks.Layer(1, 1, is_rectified=False),)
+    for kind in Sharing:
+        rows = networks.Task(kind, layer, 1, 1.0).batch_rows
+        assert f"batches of at most {rows:,} rows" in section(f"inference/{kind}")
 
 
 def test_the_limits_of_the_fast_intersection_are_those_of_the_code() -> None:

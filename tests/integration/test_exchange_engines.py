@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from mpc.engines import spu
@@ -13,6 +18,8 @@ pytestmark = [
     pytest.mark.xdist_group("exchange-engines"),
     pytest.mark.skipif(spu.version() is None, reason="SPU is not installed"),
 ]
+TORCH = Path(__file__).parents[1] / "vectors" / "torch_network"
+PURPOSE = "dpv:CustomerSolvencyMonitoring"
 OPERATIONS = ["psi/rr22", "stats/group-sums", "compute/expression-aby3", "compute/expression-cheetah"]
 
 
@@ -111,6 +118,80 @@ def test_a_query_on_shares_equals_plaintext(fresh: Any, component: str, helper: 
     receipts = fresh.client("regulator").entries(job=job, type_="receipt.step")
     engines = {entry["body"]["engine"] for entry in receipts if entry["body"]["step"] == "query"}
     assert engines == {f"spu {spu.version()}"}
+
+
+@pytest.mark.slow
+def test_a_network_of_torch_scores_rows_as_torch_does_and_nobody_else_has_the_scores(question: Any) -> None:
+    """The bureau's network, the analyst's rows, a helper; the network stays a document of its owner."""
+    torch = json.loads((TORCH / "scores.json").read_text())
+    names = ["first", "second", "third"]
+    shutil.copy(TORCH / "network.safetensors", question.data)
+    rows = pa.table({name: [row[at] for row in torch["rows"]] for at, name in enumerate(names)})
+    pyarrow.parquet.write_table(rows, question.data / "rows.parquet")
+    terms = {
+        "purposes": [PURPOSE],
+        "operations": ["model/inference-aby3"],
+        "uses": 1,
+        "expires": "2099-01-01T00:00:00Z",
+        "min_cohort": 20,
+        "output_types": ["scores"],
+    }
+    for owner, name, source, columns in (
+        ("bureau", "network", ("document", "network.safetensors"), {"content": ("text", "AFTER_AGGREGATE")}),
+        ("analyst", "rows", ("file", "rows.parquet"), dict.fromkeys(names, ("feature", "ENCRYPTED_ONLY"))),
+    ):
+        kind, file = source
+        described = [
+            {"name": column, "role": role, "sensitivity": "confidential", "control": control}
+            for column, (role, control) in columns.items()
+        ]
+        question.client(owner).publish(
+            {
+                "name": name,
+                "title": name,
+                "source": {"kind": kind, "location": str(question.data / file)},
+                "columns": described,
+                "terms": {**terms, "columns": list(columns)},
+            }
+        )
+    analyst = question.client("analyst")
+    asked = {key: value for key, value in terms.items() if key != "purposes"} | {"purpose": PURPOSE}
+    negotiation = analyst.request_agreement({**asked, "asset": "bureau/network", "columns": ["content"]})
+    agreement = question.client("bureau").approve(negotiation["negotiation"], "a test")["agreement"]
+    analyst.wait_agreement(agreement)
+    scoring = {
+        "id": "score",
+        "component": "model/inference-aby3",
+        "version": 1,
+        "parties": {
+            role: question.running.did(name)
+            for role, name in (("client", "analyst"), ("model_owner", "bureau"), ("helper", "regulator"))
+        },
+        "inputs": {
+            "client": {
+                "asset": "analyst/rows",
+                "columns": [{"name": name, "decimals": 0} for name in names],
+            },
+            "model_owner": {"asset": "bureau/network", "columns": [{"name": "content", "decimals": 0}]},
+        },
+        "after": [],
+        "params": {"layers": torch["layers"], "bound": "2.0", "min_cohort": 20, "max_rows": 25},
+        "recipients": [question.running.did("analyst")],
+    }
+    spec = question.spec({"bureau/network": agreement}) | {"steps": [scoring]}
+    job = analyst.submit(spec)["job"]
+    analyst.wait_job(job, timeout_s=300)
+    result, _ = analyst.result(job)
+    assert [float(score) for _, score in result["rows"]] == pytest.approx(torch["scores"], abs=2e-6)
+    receipts = list(question.client("regulator").entries(job=job, type_="receipt.step"))
+    assert {entry["body"]["engine"] for entry in receipts} == {f"spu {spu.version()}"}
+    assert sorted(entry["body"]["role"] for entry in receipts) == ["client", "helper", "model_owner"]
+    assert list(question.client("regulator").entries(job=job, type_="job.release")) == []
+    for name in ("analyst", "bureau", "regulator"):
+        (cost,) = question.client(name).job(job)["costs"]
+        assert 0.5 < cost["actual"]["sent_bytes"] / cost["expected"]["sent_bytes"] < 2
+    for name in ("analyst", "bureau", "regulator"):
+        assert list((question.running.root / name / "spool").iterdir()) == []
 
 
 def test_a_node_says_which_engines_it_has(question: Any) -> None:

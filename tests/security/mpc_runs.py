@@ -25,7 +25,8 @@ from mpc import replicated
 from mpc.aggregation import pairwise, secagg
 from mpc.channel import Channel
 from mpc.circuit_psi import protocol as circuit_psi
-from mpc.engines import rr22, shares
+from mpc.engines import networks, rr22, shares
+from mpc.engines.networks import Layer, Network, Task
 from mpc.engines.programs import interpret
 from mpc.engines.shares import Program, Sharing
 from mpc.he import paillier, scoring, sums
@@ -588,6 +589,24 @@ def _program(place: Place, *, kind: Sharing) -> object:
         return shares.evaluate(place.mesh, program(), own, kind, Path(base), place.rng)
 
 
+LAYERS: Final = (Layer(3, 2, True), Layer(2, 1, False))
+
+
+def _network(seed: int) -> Network:
+    drawn = np.random.default_rng(seed)
+    return Network(
+        tuple(drawn.normal(size=(one.outputs, one.inputs)) for one in LAYERS),
+        tuple(drawn.normal(size=one.outputs) for one in LAYERS),
+    )
+
+
+def _inference(place: Place, *, kind: Sharing) -> object:
+    """What `linear_engine` makes of a network's program is no score, but a message like any."""
+    task = Task(kind, LAYERS, 4, 1.0)
+    with tempfile.TemporaryDirectory() as base:
+        return networks.score(place.mesh, task, place.own, Path(base), place.rng)
+
+
 def _rr22(place: Place) -> object:
     with tempfile.TemporaryDirectory() as base:
         return rr22.run(place.channel, pa.array(place.own, pa.string()), Path(base))
@@ -606,9 +625,25 @@ def _engines() -> dict[str, Run]:
             secrets=tuple((*one, *more) for one in entered),  # type: ignore[arg-type]
         )
 
+    def scored(kind: Sharing) -> Run:
+        more = [None] * (kind.computing - 2)
+        return Run(
+            spec=networks.ABY3 if kind is Sharing.ABY3 else networks.CHEETAH,
+            last="agreed",
+            parties=kind.computing,
+            play=partial(_inference, kind=kind),
+            secrets=(
+                (np.full((4, 3), 0.5), _network(1), *more),
+                (np.full((4, 3), -1.0), _network(2), *more),
+            ),
+            uniform={"scores": 8},
+        )
+
     return {
         "shares/aby3": computed(Sharing.ABY3),
         "shares/cheetah": computed(Sharing.CHEETAH),
+        "inference/aby3": scored(Sharing.ABY3),
+        "inference/cheetah": scored(Sharing.CHEETAH),
         "psi/rr22": Run(
             spec=rr22.SPEC,
             parties=2,

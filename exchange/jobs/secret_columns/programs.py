@@ -107,7 +107,7 @@ def _only(node: Node) -> str:
 class _Lowering:
     def __init__(self, query: Query, ranks: Mapping[str, int], rows: int, kind: Sharing) -> None:
         self._query, self._ranks, self._rows = query, ranks, rows
-        self._product = "dot" if kind is Sharing.ABY3 else "sum-of-products"
+        self._product = kind.product
         self._made = Lowered()
         self._numbers: dict[Node, int] = {}
         self._hot: dict[int, int] = {}

@@ -1,0 +1,1 @@
+"""Scores by another's neural network: `sequential` has its layers, `state_dict` its numbers."""
