@@ -1,0 +1,12 @@
+"""k-means over columns of several owners on secret shares: no distance, sum, count or row's cluster is seen.
+
+`own_columns` scales an owner's columns at its own node by the agreed bounds, `train` runs Lloyd's algorithm
+on shares, `Centres` is what whoever learns them makes of the clusters, and `costs` states what is sent.
+docs/models-clusters.md says who learns what.
+"""
+
+from federated.shared_kmeans.centres import Centres
+from federated.shared_kmeans.settings import SPEC, check_sizes
+from federated.shared_kmeans.training import Trained, own_centres, own_columns, train
+
+__all__ = ["SPEC", "Centres", "Trained", "check_sizes", "own_centres", "own_columns", "train"]

@@ -1,0 +1,60 @@
+"""The clusters in clear, for whoever they were opened to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federated.horizontal.clusters import Clusters
+from federated.shared_kmeans.settings import FRACTION, MAX_ROWS
+from mpc.errors import InvalidInput
+from mpc.secrecy import Unprintable
+
+__all__ = ["Centres"]
+
+_ROUNDING = 3
+"""By how many units a shared quotient may differ from the exact one."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Centres(Unprintable):
+    """The clusters with the least rows.
+
+    Attributes:
+        numbers: from 1, in the order of the start: int64[shown].
+        rows: of each: int64[shown].
+        values: the mean of its rows in every column, in the column's unit: float64[shown, columns].
+    """
+
+    numbers: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, opened: NDArray[np.int64], agreed: Clusters, owner: slice = slice(None)) -> Centres:
+        """Read what was opened.
+
+        Args:
+            opened: int64[clusters, 1 + columns], as `Trained.clusters`.
+            agreed: of the run.
+            owner: which of the agreed columns these are.
+
+        Raises:
+            InvalidInput: numbers that cannot be the clusters of such a run.
+        """
+        lower, upper = np.array(agreed.lower[owner]), np.array(agreed.upper[owner])
+        if opened.shape != (agreed.count, 1 + len(lower)):
+            raise InvalidInput(
+                f"clusters: expected {agreed.count} of {len(lower)} columns, got an array of shape "
+                f"{opened.shape}"
+            )
+        counts, scaled = opened[:, 0], opened[:, 1:]
+        is_shown = counts != 0
+        fits = (counts[is_shown] >= agreed.least) & (counts[is_shown] <= MAX_ROWS)
+        within = (scaled >= -_ROUNDING) & (scaled <= 2**FRACTION + _ROUNDING)
+        if not fits.all() or counts.sum() > MAX_ROWS or not within.all() or scaled[~is_shown].any():
+            raise InvalidInput("clusters: expected numbers of rows and centres within the bounds, got others")
+        values = lower + np.clip(scaled[is_shown] * 2.0**-FRACTION, 0, 1) * (upper - lower)
+        return cls(np.flatnonzero(is_shown) + 1, counts[is_shown], values)
