@@ -30,6 +30,7 @@ _PAGES = {
     "model/inference-cheetah": "engines.md#a-neural-network-on-shares",
     "model/joint": "models-horizontal.md#parameters",
     "model/kmeans": "models-horizontal.md#clusters",
+    "model/kmeans-columns": "models-clusters.md",
     "model/linear": "models-regression.md",
     "model/logistic": "models-regression.md",
     "model/part": "models-regression.md#who-learns-what",
