@@ -71,7 +71,7 @@ def joined(stage: Stage) -> tuple[object, object]:
     )
     reading = step("read", "report/result", {"reader": asking}, after=["group"])
     answer = stage.run("Groups of common customers", agreements, matching, grouping, reading)
-    return _by_debt([[row[1], row[3], float(row[4])] for row in answer["rows"]]), _plain()
+    return _by_debt([[row[1], row[4], float(row[5])] for row in answer["rows"]]), _plain()
 
 
 def _by_debt(lines: list[list[object]]) -> list[list[object]]:

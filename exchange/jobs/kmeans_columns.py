@@ -159,7 +159,7 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     if set(releases) != set(step.parties):
         raise JobFailed(f"step {step.id}: expected the shares of {len(step.parties)} parties")
     agreed = agreed_by(step)
-    shape = (0, 0) if _is_split(step) else (agreed.count, 1 + len(agreed.names))
+    shape = (0, 0) if _is_split(step) else (agreed.count, 2 + len(agreed.names))
     stated, total = list[tuple[int, int]](), np.zeros(shape, dtype=np.uint64)
     for role in sorted(releases):
         reader = wire.Reader(f"release of {role}", releases[role])
@@ -171,7 +171,7 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     if any(one != stated[0] for one in stated):
         raise JobFailed(f"step {step.id}: the shares of the parties are not of one run")
     facts: dict[str, object] = {"steps": stated[0][0], "settled": bool(stated[0][1])}
-    header = ("cluster", "rows", "party", "column", "centre")
+    header = ("cluster", "rows", "inertia", "party", "column", "centre")
     if _is_split(step):
         return ResultTable(header, (), facts)
     try:
@@ -181,16 +181,18 @@ def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
         raise JobFailed(f"step {step.id}: the shares of the parties are not of one run") from error
     named = [name.split(".", 1) for name in agreed.names]
     lines: list[tuple[Cell, ...]] = [
-        (number, rows, *name, text(value))
-        for number, rows, values in zip(
-            found.numbers.tolist(), found.rows.tolist(), found.values.tolist(), strict=True
+        (number, rows, text(inertia), *name, text(value))
+        for number, rows, inertia, values in zip(
+            *(one.tolist() for one in (found.numbers, found.rows, found.inertia, found.values)), strict=True
         )
         for name, value in zip(named, values, strict=True)
     ]
-    suppressed = agreed.count - len(found.numbers)
-    return ResultTable(
-        header, tuple(lines), {"rows": int(found.rows.sum()), "suppressed": suppressed, **facts}
-    )
+    whole = {
+        "rows": int(found.rows.sum()),
+        "inertia": text(float(found.inertia.sum())),
+        "suppressed": agreed.count - len(found.numbers),
+    }
+    return ResultTable(header, tuple(lines), whole | facts)
 
 
 def _is_split(step: Step) -> bool:
@@ -222,12 +224,17 @@ def _plan(step: Step) -> Plan:
     together = f"{step.id}.together"
     every = tuple(f"{one.id}.{name}" for one in sources.values() for name in one.columns)
     owners = tuple(one.owner for one in sources.values())
-    figures = (("rows", "count", ()), ("centres", "fit", every), ("steps", "fit", every))
+    figures = (
+        ("rows", "count", ()),
+        ("inertia", "fit", every),
+        ("centres", "fit", every),
+        ("steps", "fit", every),
+    )
     return (
         *sources.values(),
         Select(together, tuple(one.id for one in sources.values()), rows=step.after[0]),
         Aggregate(step.id, together, (), figures),
-        Reveal(step.id, ("rows", "centres"), owners if _is_split(step) else step.recipients),
+        Reveal(step.id, ("rows", "inertia", "centres"), owners if _is_split(step) else step.recipients),
         Reveal(step.id, ("steps",), step.recipients),
     )
 
@@ -299,7 +306,7 @@ COMPONENT = Component(
         ),
         "centres": Param(
             "who learns them: recipients, the recipients all of them; split, each owner those in its own "
-            "columns and the rows of every cluster, and the recipients only how many steps it took; "
+            "columns, and rows and inertia of every cluster, and the recipients only how many steps it took; "
             "recipients",
             one_of("recipients", "split"),
             optional=True,

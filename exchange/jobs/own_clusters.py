@@ -24,6 +24,7 @@ class OwnClusters:
         columns: names.
         numbers: of the clusters, from 1.
         rows: of each.
+        inertia: of each, squared distances from the centre in all columns, in the agreed ranges as units.
         centres: of each cluster the columns' values, one cluster after another.
         suppressed: how many clusters are not told.
         steps: by which centres moved.
@@ -33,6 +34,7 @@ class OwnClusters:
     columns: Annotated[tuple[str, ...], Rule("columns", maximum=MAX_COLUMNS)]
     numbers: Annotated[tuple[int, ...], Rule("numbers of clusters", maximum=MAX_CLUSTERS)]
     rows: Annotated[tuple[int, ...], Rule("numbers of rows", maximum=MAX_CLUSTERS)]
+    inertia: Annotated[tuple[str, ...], Rule("numbers", maximum=MAX_CLUSTERS)]
     centres: Annotated[tuple[str, ...], Rule("numbers", maximum=MAX_CLUSTERS * MAX_COLUMNS)]
     suppressed: int
     steps: int
@@ -47,6 +49,7 @@ class OwnClusters:
             columns=columns,
             numbers=tuple(found.numbers.tolist()),
             rows=tuple(found.rows.tolist()),
+            inertia=tuple(map(text, found.inertia.tolist())),
             centres=tuple(map(text, found.values.ravel().tolist())),
             suppressed=clusters - len(found.numbers),
             steps=steps,
@@ -66,14 +69,15 @@ class OwnClusters:
         """A line for each cluster and column."""
         centres = iter(self.centres)
         lines: list[tuple[Cell, ...]] = [
-            (number, rows, name, next(centres))
-            for number, rows in zip(self.numbers, self.rows, strict=True)
+            (number, rows, inertia, name, next(centres))
+            for number, rows, inertia in zip(self.numbers, self.rows, self.inertia, strict=True)
             for name in self.columns
         ]
         facts = {
             "rows": sum(self.rows),
+            "inertia": text(sum(map(float, self.inertia))),
             "suppressed": self.suppressed,
             "steps": self.steps,
             "settled": self.settled,
         }
-        return ResultTable(("cluster", "rows", "column", "centre"), tuple(lines), facts)
+        return ResultTable(("cluster", "rows", "inertia", "column", "centre"), tuple(lines), facts)

@@ -30,7 +30,11 @@ def training(layout: Layout, agreed: Clusters, parties: int, steps: int, *, ends
     moved += costs.place_of_largest(1, count, widths.difference) + costs.product(columns)
     moved += costs.product(values)
     cost += step * steps + moved * (steps - 1)
-    cost += costs.large_enough(count, complementary=True) + costs.product(values + count)
+    for part in layout.batches(max(1, CHUNK_CELLS // columns)):
+        rows = part.stop - part.start
+        cost += costs.product(columns * rows) + costs.quotient(rows)
+    cost += costs.product(count) * 2 + costs.product(values) + costs.quotient(count)
+    cost += costs.large_enough(count, complementary=True) + costs.product(values + 2 * count)
     if ends_early:
         settled = costs.product(1) + costs.sign(1) + costs.opened(1, range(parties))
         cost += settled * (steps - 1)
@@ -41,5 +45,5 @@ def own_centres(layout: Layout, agreed: Clusters) -> Cost:
     """Cost of `own_centres`."""
     cost = Cost()
     for rank, own in enumerate(layout.columns):
-        cost += costs.opened(agreed.count * (1 + own), [rank])
+        cost += costs.opened(agreed.count * (2 + own), [rank])
     return cost

@@ -28,8 +28,8 @@ _PUBLIC = (
 )
 _STEPS = "after how many steps fewer rows than the minimum changed their cluster, where that ends the run"
 _OWN = (
-    "where the centres are split: how many rows each cluster with the fewest rows has, and the values of its "
-    "centre in own columns"
+    "where the centres are split: how many rows each cluster with the fewest rows has, their squared "
+    "distances from its centre in all columns together, and the centre in own columns"
 )
 
 SPEC: Final = ProtocolSpec(
@@ -40,9 +40,9 @@ SPEC: Final = ProtocolSpec(
     corruptions="one of the three computing parties, and any that do not compute",
     leaks={"owner": (_PUBLIC, _STEPS, _OWN), "helper": (_PUBLIC, _STEPS)},
     cost="for n rows, k clusters and d columns, a step takes some 62 + 22 log2(k) rounds and sends 8 n k + "
-    "43 n (k - 1) + 400 k d bytes from a computing party, 14 n (k - 1) + 300 k d more from party 0; inputs "
-    "take 8 n d bytes of all owners, twice from one that does not compute; to the byte by "
-    "federated.shared_kmeans.costs",
+    "43 n (k - 1) + 400 k d bytes from a computing party, 14 n (k - 1) + 300 k d more from party 0; the "
+    "end 8 n (d + 1), and 16 n more from party 0; inputs take 8 n d bytes of all owners, twice from one that "
+    "does not compute; to the byte by federated.shared_kmeans.costs",
     source="Lloyd 1982; the start: Arthur, Vassilvitskii 2007; splitting clusters: Linde, Buzo, Gray 1980; "
     "on shares: Mohassel, Rosulek, Trieu 2020; shares: Araki, Furukawa, Lindell, Nof, Ohara 2016",
     summary="Clusters of aligned rows by k-means on shares of several owners' columns: no distance, sum or "

@@ -23,7 +23,7 @@ from federated.vertical.settings import Layout
 from federated.vertical.training import told
 from mpc.errors import InvalidInput, ValueOutOfRange
 from mpc.replicated import Runtime, Shared
-from mpc.replicated.sharing import concatenate
+from mpc.replicated.sharing import concatenate, stack
 from mpc.replicated.suppression import large_enough
 from mpc.secrecy import Unprintable
 
@@ -41,9 +41,10 @@ class Trained(Unprintable):
     """The outcome of a run.
 
     Attributes:
-        clusters: shared int64[clusters, 1 + columns]: the number of rows and, with `FRACTION` fractional
-            bits, their mean; 0 throughout of clusters with fewer rows than the least, and of the smallest
-            others where these have few rows together. See `Centres.of`.
+        clusters: shared int64[clusters, 2 + columns]: the number of rows and, with `FRACTION` fractional
+            bits, the sum of their squared distances from their mean, and the mean; 0 throughout of clusters
+            with fewer rows than the least, and of the smallest others where these have few rows together. See
+            `Centres.of`.
         steps: by which centres moved.
         is_settled: fewer rows than the least changed their cluster in the last one; never where that is not
             asked for.
@@ -96,9 +97,10 @@ def train(
         if ends_early and before is not None:
             is_settled = _is_settled(rt, places, before, agreed.least)
         if is_settled or steps == agreed.rounds:
-            both = Shared(np.concatenate([rows.reshape(agreed.count, 1).shares, means.shares], axis=-1))
+            inertia = _inertia(rt, layout, x, members, rows, means)
+            found = concatenate([stack([rows, inertia]), _transposed(means)])
             is_told = _large(rt, agreed, rows, complementary=True)
-            return Trained(rt.mul(is_told, both), steps, is_settled)
+            return Trained(rt.mul(is_told, _transposed(found)), steps, is_settled)
         is_large = _large(rt, agreed, rows, complementary=False)
         beside = _beside_largest(rt, widths, agreed, rows, means)
         centres = rt.add(beside, rt.mul(is_large, rt.sub(means, beside)))
@@ -134,10 +136,10 @@ def own_columns(agreed: Clusters, owner: slice, columns: Sequence[Floats]) -> Fl
 
 
 def own_centres(rt: Runtime, layout: Layout, trained: Trained) -> NDArray[np.int64] | None:
-    """Tell every owner the rows of all clusters, and their centres in its own columns.
+    """Tell every owner the rows and the inertia of all clusters, and their centres in its own columns.
 
     Returns:
-        At an owner int64[clusters, 1 + own columns], as `Trained.clusters`; None elsewhere.
+        At an owner int64[clusters, 2 + own columns], as `Trained.clusters`; None elsewhere.
 
     Security: as `Runtime.open`. Leaks: nothing else. Cost: one round an owner; 8 bytes a number, 16 to a
     party that does not compute. Source: none.
@@ -145,7 +147,7 @@ def own_centres(rt: Runtime, layout: Layout, trained: Trained) -> NDArray[np.int
     own: NDArray[np.int64] | None = None
     for rank in range(len(layout.columns)):
         place = places_of(layout, rank)
-        asked = trained.clusters[:, np.r_[0, 1 + place.start : 1 + place.stop]]
+        asked = trained.clusters[:, np.r_[:2, 2 + place.start : 2 + place.stop]]
         opened = rt.open(asked, [rank])
         own = own if opened is None else opened
     return own
@@ -196,6 +198,21 @@ def _means(rt: Runtime, widths: Widths, sums: Shared, rows: Shared) -> Shared:
         sums.reshape(sums.size), divisors, dividend_bits=widths.dividend, divisor_bits=widths.rows
     )
     return means.reshape(*sums.shape)
+
+
+def _inertia(rt: Runtime, layout: Layout, x: Shared, members: Shared, rows: Shared, means: Shared) -> Shared:
+    """Squared distances of a cluster's rows from their mean, by Steiner's theorem: int64[clusters].
+
+    Squares are rounded before they are added up; of a cluster of n rows and d columns the sum is within
+    8 n (d + 1) units.
+    """
+    lengths = []
+    for part in layout.batches(max(1, CHUNK_CELLS // x.rows)):
+        squares = rt.mul(x[:, part], x[:, part])
+        lengths.append(rt.quotient(Shared(squares.shares.sum(axis=1, dtype=np.uint64)), _ONE))
+    sums = rt.dot(members, concatenate(lengths).reshape(1, layout.rows)).reshape(rows.rows)
+    of_means = rt.quotient(rt.sum(rt.mul(means, means)).reshape(rows.rows), _ONE)
+    return rt.sub(sums, rt.mul(rows, of_means))
 
 
 def _large(rt: Runtime, agreed: Clusters, rows: Shared, *, complementary: bool) -> Shared:

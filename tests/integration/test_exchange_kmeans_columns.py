@@ -125,7 +125,7 @@ def test_the_analyst_reads_the_clusters_of_the_matched_rows(tmp_path: Path) -> N
     found = [
         [
             (int(rows), role, name, float(mean))
-            for number, rows, role, name, mean in answer["rows"]
+            for number, rows, _, role, name, mean in answer["rows"]
             if number == one
         ]
         for one in (1, 2)

@@ -141,7 +141,7 @@ def assert_kinds(rows: Sequence[Any], names: Sequence[tuple[str, ...]], places: 
     """Lines of clusters, number and rows first and the centre last, are the kinds of rows."""
     width = len(names)
     clusters = [rows[at : at + width] for at in range(0, len(rows), width)]
-    assert [tuple(line[2:-1]) for cluster in clusters for line in cluster] == list(names) * 3
+    assert [tuple(line[3:-1]) for cluster in clusters for line in cluster] == list(names) * 3
     found = sorted(([line[1] for line in one], [float(line[-1]) for line in one]) for one in clusters)
     expected = sorted(
         ([count] * width, [centre[place] for place in places]) for count, centre in means().values()
@@ -153,13 +153,24 @@ def assert_kinds(rows: Sequence[Any], names: Sequence[tuple[str, ...]], places: 
         assert got == pytest.approx(want, abs=0.01)
 
 
+def whole(rows: Sequence[Any], columns: int) -> dict[str, Any]:
+    """The facts over all clusters, of which each has a line a column."""
+    scaled = np.column_stack([DEBT / 10_000, AGE / 100, INCOME / 4000.5])
+    inertia = sum(
+        ((own - own.mean(axis=0)) ** 2).sum() for own in (scaled[KIND == kind] for kind in range(3))
+    )
+    told = sum(float(row[2]) for row in rows[::columns])
+    assert told == pytest.approx(inertia, abs=0.001)
+    return {"rows": ROWS, "inertia": f"{told:.12g}"}
+
+
 def test_recipients_read_the_clusters_of_the_joined_rows() -> None:
     step = step_of()
     outcomes = run_mesh(play(step))
     table = opened(step, released(step, outcomes))
-    assert table.columns == ("cluster", "rows", "party", "column", "centre")
+    assert table.columns == ("cluster", "rows", "inertia", "party", "column", "centre")
     assert_kinds(table.rows, [("owner-1", "debt"), ("owner-2", "age"), ("owner-2", "income")], (0, 1, 2))
-    assert table.facts == {"rows": ROWS, "suppressed": 0, "steps": 8, "settled": False}
+    assert table.facts == {**whole(table.rows, 3), "suppressed": 0, "steps": 8, "settled": False}
     (first, _), (second, _), (helper, _) = outcomes
     assert {one.local for one in (first, second, helper)} == {b""}
     assert (first.cohort, first.figures, helper.rows) == (20, 3, None)
@@ -183,9 +194,9 @@ def test_split_centres_stay_with_the_owners_of_their_columns() -> None:
     assert helper.local == b""
     assert_kinds(OwnClusters.decode(first.local).table().rows, [("debt",)], (0,))
     shown = read_part(second.local, step)
-    assert shown["columns"] == ["cluster", "rows", "column", "centre"]
+    assert shown["columns"] == ["cluster", "rows", "inertia", "column", "centre"]
     assert_kinds(shown["rows"], [("age",), ("income",)], (1, 2))
-    assert shown["facts"] == {"rows": ROWS, "suppressed": 0, "steps": 8, "settled": False}
+    assert shown["facts"] == {**whole(shown["rows"], 2), "suppressed": 0, "steps": 8, "settled": False}
 
 
 def read_part(local: bytes, before: Step) -> Any:
@@ -225,7 +236,7 @@ def test_only_an_owner_reads_its_part_and_only_of_split_centres() -> None:
 
 
 def test_parts_of_another_form_are_refused() -> None:
-    good = OwnClusters(("age",), (1, 3), (20, 30), ("1", "2"), 1, 4, settled=True)
+    good = OwnClusters(("age",), (1, 3), (20, 30), ("0.5", "0.7"), ("1", "2"), 1, 4, settled=True)
     assert OwnClusters.decode(good.encode()) == good
     with pytest.raises(InvalidRequest):
         OwnClusters.decode(canonical.encode({"columns": ["age"]}))

@@ -49,8 +49,10 @@ def example(columns: Sequence[int], rows: int = ROWS, *, spread: float = 0.06) -
     return [values[low:high] for low, high in pairwise(np.cumsum((0, *columns)))]
 
 
-def lloyd(agreed: Clusters, parts: Sequence[Floats], *, ends_early: bool = False) -> tuple[Any, Any, int]:
-    """The textbook in clear: sizes and means of the clusters, 0 of small ones, and the steps."""
+def lloyd(
+    agreed: Clusters, parts: Sequence[Floats], *, ends_early: bool = False
+) -> tuple[Any, Any, Any, int]:
+    """The textbook in clear: sizes (0 of small clusters), squared distances and means, and the steps."""
     low, high = np.array(agreed.lower), np.array(agreed.upper)
     points = (np.clip(np.vstack(parts).T, low, high) - low) / (high - low)
     centres, codes = start(agreed), np.full(len(points), -1)
@@ -68,7 +70,8 @@ def lloyd(agreed: Clusters, parts: Sequence[Floats], *, ends_early: bool = False
     shown = sizes >= agreed.least
     if 0 < sizes[~shown].sum() < agreed.least:
         shown &= sizes != sizes[shown].min()
-    return np.where(shown, sizes, 0), low + means * (high - low), step
+    inertia = np.array([np.sum((points[codes == at] - means[at]) ** 2) for at in range(agreed.count)])
+    return np.where(shown, sizes, 0), inertia, low + means * (high - low), step
 
 
 def play_of(
@@ -109,8 +112,9 @@ def found(
 
 def assert_plain(parts: Sequence[Floats], agreed: Clusters, *, size: int = 3, **more: Any) -> Centres:
     centres, steps, is_settled = found(parts, agreed, size=size, **more)
-    sizes, means, expected_steps = lloyd(agreed, parts, **more)
+    sizes, inertia, means, expected_steps = lloyd(agreed, parts, **more)
     shown = np.flatnonzero(sizes)
+    assert centres.inertia == pytest.approx(inertia[shown], abs=ROWS * (len(agreed.names) + 1) / 2**21)
     assert centres.numbers.tolist() == (shown + 1).tolist()
     assert centres.rows.tolist() == sizes[shown].tolist()
     np.testing.assert_allclose(centres.values, means[shown], rtol=0, atol=40 * PRECISE)
@@ -227,7 +231,7 @@ def test_rounds_and_bytes_are_as_stated(
     layout, measured = Layout(130, columns), list[Any]()
     run_mesh([play_of(parts, agreed, ends_early=ends_early, measured=measured)] * size)
     whole = runtime_costs.run(size)
-    opened = runtime_costs.opened(agreed.count * (1 + len(agreed.names)), [0])
+    opened = runtime_costs.opened(agreed.count * (2 + len(agreed.names)), [0])
     for rank, rounds, sent, steps in measured:
         trained = costs.training(layout, agreed, size, steps, ends_early=ends_early)
         assert rounds == trained.rounds + whole.rounds + opened.rounds
@@ -396,14 +400,24 @@ def test_sizes_beyond_their_limits_are_refused(words: str, layout: Layout, agree
 
 def test_numbers_that_are_no_clusters_are_refused() -> None:
     agreed, one = agreed_of(2, count=2), 2**limits.FRACTION
-    good = np.array([[10, one // 2, one + 3], [0, 0, 0]])
+    good = np.array([[10, -8, one // 2, one + 3], [0, 0, 0, 0]])
     centres = Centres.of(good, agreed)
-    assert (centres.numbers.tolist(), centres.rows.tolist()) == ([1], [10])
+    assert (centres.numbers.tolist(), centres.rows.tolist(), centres.inertia.tolist()) == ([1], [10], [0])
     assert centres.values.tolist() == [[10.0, 30.0]]
-    for row, column, value in ((0, 0, 9), (0, 0, -10), (0, 0, 2**21), (0, 1, -4), (0, 2, one + 4), (1, 1, 1)):
+    for row, column, value, words in (
+        (0, 0, 9, "numbers of rows"),
+        (0, 0, -10, "numbers of rows"),
+        (0, 0, 2**21, "numbers of rows"),
+        (1, 1, 1, "nothing of small clusters"),
+        (1, 2, 1, "nothing of small clusters"),
+        (0, 1, -241, "within the bounds"),
+        (0, 1, 21 * one, "within the bounds"),
+        (0, 2, -4, "within the bounds"),
+        (0, 3, one + 4, "within the bounds"),
+    ):
         wrong = good.copy()
         wrong[row, column] = value
-        with pytest.raises(InvalidInput, match="clusters: expected numbers of rows"):
+        with pytest.raises(InvalidInput, match=f"clusters: expected .*{words}"):
             Centres.of(wrong, agreed)
-    with pytest.raises(InvalidInput, match=r"clusters: expected 2 of 2 columns, got .* \(2, 2\)"):
-        Centres.of(good[:, :2], agreed)
+    with pytest.raises(InvalidInput, match=r"clusters: expected 2 of 2 columns, got .* \(2, 3\)"):
+        Centres.of(good[:, :3], agreed)
