@@ -19,6 +19,7 @@ _PAGES = {
     "delivery/marked-table": "delivery.md",
     "delivery/receive": "delivery.md",
     "delivery/table": "delivery.md",
+    "model/assign-clusters": "models-clusters.md#rows-of-clusters",
     "model/bins": "models-scorecard.md",
     "model/boosting": "models-boosting.md",
     "model/boosting-shared": "models-boosting.md#trees-on-shares",

@@ -145,6 +145,11 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             ("model/kmeans-columns", "psi/ecdh", "report/result"),
             tolerance=0.01,
         ),
+        Example(
+            "joined-clusters-rows",
+            clusters.assigned,
+            ("model/assign-clusters", "model/kmeans-columns", "psi/ecdh"),
+        ),
         Example("joint-statistics", pooled.statistics, ("report/result", "stats/joint"), tolerance=0.00001),
         Example("large-sets", intersections.large, ("psi/rr22", "report/table")),
         Example("matches-counted", intersections.counted, ("psi/cardinality", "report/result")),

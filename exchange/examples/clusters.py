@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -10,33 +10,52 @@ from numpy.typing import NDArray
 
 from exchange.examples.stage import ANALYST, MIN_COHORT, REGULATOR, Stage, step
 
-__all__ = ["joined"]
+__all__ = ["assigned", "joined"]
 
 _PEOPLE, _ALONE = 400, 40
 _MIDDLES: Final = np.array([[1_500.0, 900.0, 30.0], [5_000.0, 2_500.0, 50.0], [8_000.0, 800.0, 65.0]])
 """Of debt, income and age, around which rows of clusters lie, far from those of other clusters."""
 _SPREAD: Final = np.array([400.0, 300.0, 8.0])
 _NAMES: Final = ("debt", "income", "age")
-_COLUMNS: Final = {
-    "lender": {"person": ("identifier", "AFTER_JOIN"), "debt": ("feature", "AFTER_AGGREGATE")},
-    "utility": {
-        "person": ("identifier", "AFTER_JOIN"),
-        **dict.fromkeys(("income", "age"), ("feature", "AFTER_AGGREGATE")),
-    },
-}
 _TERMS: Final = {
-    "operations": ["psi/ecdh", "model/kmeans-columns"],
-    "output_types": ["aggregate", "cardinality"],
+    "operations": ["psi/ecdh", "model/kmeans-columns", "model/assign-clusters"],
+    "output_types": ["aggregate", "cardinality", "scores"],
 }
 
 
 def joined(stage: Stage) -> tuple[object, object]:
     """Which groups do common customers fall into, by debt at one owner and income and age at the other?"""
+    answer = _asked(stage, ANALYST, "recipients")
+    return _by_debt([[row[1], row[4], float(row[5])] for row in answer["rows"]]), _plain()
+
+
+def assigned(stage: Stage) -> tuple[object, object]:
+    """Which customers of the lender are in one group? The utility lets it learn that of each."""
+    answer = _asked(stage, "lender", "split")
+    groups: dict[int, list[int]] = {}
+    for row, cluster in answer["rows"]:
+        groups.setdefault(int(cluster), []).append(int(row))
+    _, kinds = _rows()
+    both = np.arange(_ALONE, _PEOPLE - _ALONE)
+    return sorted(groups.values()), sorted(
+        both[kinds[both] == kind].tolist() for kind in range(len(_MIDDLES))
+    )
+
+
+def _asked(stage: Stage, asker: str, centres: str) -> dict[str, Any]:
+    """Find clusters; read them, or which one each of the asking lender's rows is in."""
+    is_split = centres == "split"
+    level = "AS_JOIN_PAYLOAD" if is_split else "AFTER_AGGREGATE"
     assets, agreements = {}, {}
     for org, table in _tables().items():
-        assets[org], agreement = stage.share(org, "grouped", table, _COLUMNS[org], _TERMS)
-        agreements[assets[org]] = agreement
-    lender, utility, asking = stage.did("lender"), stage.did("utility"), stage.did(ANALYST)
+        columns = {
+            name: ("identifier", "AFTER_JOIN") if name == "person" else ("feature", level)
+            for name in table.column_names
+        }
+        assets[org] = stage.publish(org, f"grouped-{centres}", table, columns, _TERMS)
+        if org != asker:
+            agreements[assets[org]] = stage.agree(assets[org], list(columns), _TERMS, asker=asker)
+    lender, utility, asking = stage.did("lender"), stage.did("utility"), stage.did(asker)
 
     def read(org: str, *columns: str) -> dict[str, object]:
         return {"asset": assets[org], "columns": [{"name": one, "decimals": 0} for one in columns]}
@@ -48,11 +67,13 @@ def joined(stage: Stage) -> tuple[object, object]:
         inputs={"left": read("lender", "person"), "right": read("utility", "person")},
         params={"normalise": {"left": [], "right": []}, "minimum_matches": MIN_COHORT},
     )
+    parties = {"owner-1": lender, "owner-2": utility, "helper-1": stage.did(REGULATOR)}
+    inputs = {"owner-1": read("lender", "debt"), "owner-2": read("utility", "income", "age")}
     grouping = step(
         "group",
         "model/kmeans-columns",
-        {"owner-1": lender, "owner-2": utility, "helper-1": stage.did(REGULATOR)},
-        inputs={"owner-1": read("lender", "debt"), "owner-2": read("utility", "income", "age")},
+        parties,
+        inputs=inputs,
         after=["match"],
         params={
             "clusters": len(_MIDDLES),
@@ -66,12 +87,22 @@ def joined(stage: Stage) -> tuple[object, object]:
             "seed": 1,
             "min_cohort": 20,
             "end": "settled",
+            "centres": centres,
         },
-        recipients=[asking],
+        recipients=[] if is_split else [asking],
     )
-    reading = step("read", "report/result", {"reader": asking}, after=["group"])
-    answer = stage.run("Groups of common customers", agreements, matching, grouping, reading)
-    return _by_debt([[row[1], row[4], float(row[5])] for row in answer["rows"]]), _plain()
+    last = step("read", "report/result", {"reader": asking}, after=["group"])
+    if is_split:
+        last = step(
+            "assign",
+            "model/assign-clusters",
+            parties,
+            inputs=inputs,
+            after=["match", "group"],
+            params={"min_cohort": 20},
+            recipients=[asking],
+        )
+    return dict(stage.run("Groups of common customers", agreements, matching, grouping, last, asker=asker))
 
 
 def _by_debt(lines: list[list[object]]) -> list[list[object]]:

@@ -54,7 +54,7 @@ _ROUNDS: Final = 20
 _USUAL_STEPS: Final = 10
 """What an estimate takes where the run ends early: when it does depends on the rows."""
 _BASE_BYTES: Final = 200 * 2**20
-_PAIR_NS: Final = 900
+_PAIR_NS: Final = 400
 _CELL_NS: Final = 8
 """Work of a party on a row and cluster of a step, and on a row, cluster and column."""
 _Floats = NDArray[np.float64]
@@ -95,7 +95,7 @@ def _run(context: StepContext) -> Outcome:
     with replicated.run(context.mesh(), shared_kmeans.SPEC, context.rng) as rt:
         stated = None if rows is None else (len(rows), agreed.least)
         count = aligned_columns.agreed_rows(rt, stated, agreed.least_rows)
-        layout = Layout(count, _columns(step))
+        layout = Layout(count, aligned_columns.widths_of(step))
         columns = _own_columns(context, agreed, places_of(layout, rt.rank)) if is_owner else None
         trained = shared_kmeans.train(
             rt, layout, agreed, columns, context.progress, ends_early=_ends_early(step)
@@ -203,14 +203,9 @@ def _ends_early(step: Step) -> bool:
     return step.params.get("end", "rounds") == "settled"
 
 
-def _columns(step: Step) -> tuple[int, ...]:
-    """How many columns each owner names, by rank."""
-    return tuple(len(step.inputs[role].columns) for role in aligned_columns.owners_of(step))
-
-
 def _check(step: Step) -> None:
     aligned_columns.check_parties(step)
-    if (columns := sum(_columns(step))) > MAX_COLUMNS:
+    if (columns := sum(aligned_columns.widths_of(step))) > MAX_COLUMNS:
         expected = f"at most {MAX_COLUMNS} columns of all owners"
         raise InvalidRequest(f"steps.{step.id}.inputs", expected, str(columns))
     agreed_by(step)
@@ -242,7 +237,10 @@ def _plan(step: Step) -> Plan:
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     agreed, roles, ends_early = agreed_by(step), COMPONENT.ranks(step), _ends_early(step)
     # Of fewer rows there is no run, so no cost.
-    layout, parties = Layout(max(min(rows.values()), agreed.least_rows), _columns(step)), len(roles)
+    layout, parties = (
+        Layout(max(min(rows.values()), agreed.least_rows), aligned_columns.widths_of(step)),
+        len(roles),
+    )
     steps = min(_USUAL_STEPS, agreed.rounds) if ends_early else agreed.rounds
     cost = costs.training(layout, agreed, parties, steps, ends_early=ends_early)
     cost += runtime_costs.stated(parties, 0)

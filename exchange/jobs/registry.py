@@ -14,6 +14,7 @@ from exchange.delivery.sending import SENDERS
 from exchange.errors import InvalidRequest
 from exchange.jobs import (
     aggregate_statistics,
+    assigned_clusters,
     correlation,
     encrypted_scoring,
     encrypted_sums,
@@ -136,6 +137,7 @@ def built_in() -> Registry:
     """The components that come with Parley."""
     joint = (
         aggregate_statistics.COMPONENT,
+        assigned_clusters.COMPONENT,
         boosting.COMPONENT,
         correlation.COMPONENT,
         encrypted_scoring.COMPONENT,

@@ -27,7 +27,7 @@ from mpc.replicated.sharing import concatenate, stack
 from mpc.replicated.suppression import large_enough
 from mpc.secrecy import Unprintable
 
-__all__ = ["Trained", "own_centres", "own_columns", "places_of", "train"]
+__all__ = ["Trained", "own_centres", "own_columns", "places_of", "scaled", "train"]
 
 Floats = NDArray[np.float64]
 
@@ -107,6 +107,22 @@ def train(
 
 
 def own_columns(agreed: Clusters, owner: slice, columns: Sequence[Floats]) -> Floats:
+    """An owner's columns as `scaled` makes them, for `train`.
+
+    Raises:
+        ValueOutOfRange: values that are missing or not finite; by column and count.
+        InvalidInput: another number of columns, or one that has one value only within the bounds.
+
+    Security: local. Leaks: nothing; local. Cost: local. Source: none.
+    """
+    found = scaled(agreed, owner, columns)
+    for name, column in zip(agreed.names[owner], found, strict=True):
+        if column.min() == column.max():
+            raise InvalidInput(f"column {name}: all {len(column)} values are equal within the bounds")
+    return found
+
+
+def scaled(agreed: Clusters, owner: slice, columns: Sequence[Floats]) -> Floats:
     """An owner's columns scaled by the agreed bounds to 0 to 1, values beyond these at them.
 
     Args:
@@ -119,7 +135,7 @@ def own_columns(agreed: Clusters, owner: slice, columns: Sequence[Floats]) -> Fl
 
     Raises:
         ValueOutOfRange: values that are missing or not finite; by column and count.
-        InvalidInput: another number of columns, or one that has one value only within the bounds.
+        InvalidInput: another number of columns.
 
     Security: local. Leaks: nothing; local. Cost: local. Source: none.
     """
@@ -128,11 +144,7 @@ def own_columns(agreed: Clusters, owner: slice, columns: Sequence[Floats]) -> Fl
         raise InvalidInput(f"columns: expected {', '.join(names)}, got {len(columns)}")
     for name, column in zip(names, columns, strict=True):
         check_finite(column, name)
-    scaled = in_unit(np.column_stack(columns), agreed.lower[owner], agreed.upper[owner]).T
-    for name, column in zip(names, scaled, strict=True):
-        if column.min() == column.max():
-            raise InvalidInput(f"column {name}: all {len(column)} values are equal within the bounds")
-    return scaled
+    return in_unit(np.column_stack(columns), agreed.lower[owner], agreed.upper[owner]).T
 
 
 def own_centres(rt: Runtime, layout: Layout, trained: Trained) -> NDArray[np.int64] | None:
