@@ -8,6 +8,7 @@ from typing import Final
 
 from exchange.examples import (
     boosting,
+    clusters,
     deliveries,
     encrypted,
     horizontal,
@@ -138,6 +139,17 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             tolerance=0.00001,
         ),
         Example("few-in-a-large-set", intersections.few, ("psi/unbalanced",)),
+        Example(
+            "joined-clusters",
+            clusters.joined,
+            ("model/kmeans-columns", "psi/ecdh", "report/result"),
+            tolerance=0.01,
+        ),
+        Example(
+            "joined-clusters-rows",
+            clusters.assigned,
+            ("model/assign-clusters", "model/kmeans-columns", "psi/ecdh"),
+        ),
         Example("joint-statistics", pooled.statistics, ("report/result", "stats/joint"), tolerance=0.00001),
         Example("large-sets", intersections.large, ("psi/rr22", "report/table")),
         Example("matches-counted", intersections.counted, ("psi/cardinality", "report/result")),

@@ -38,6 +38,7 @@ __all__ = [
     "aligned_rows",
     "check_classes",
     "check_follows",
+    "check_helper",
     "check_parties",
     "encode_names",
     "names_of",
@@ -47,6 +48,7 @@ __all__ = [
     "read",
     "read_names",
     "sizes_of",
+    "widths_of",
 ]
 
 ALIGNING: Final = frozenset({"psi/ecdh", "psi/many", "psi/rr22"})
@@ -152,6 +154,11 @@ def owners_of(step: Step) -> list[str]:
     return sorted(step.inputs, key=lambda role: int(role.rpartition("-")[2]))
 
 
+def widths_of(step: Step) -> tuple[int, ...]:
+    """How many columns each owner names, by rank."""
+    return tuple(len(step.inputs[role].columns) for role in owners_of(step))
+
+
 def sizes_of(step: Step, names: Sequence[tuple[str, str]]) -> tuple[int, ...]:
     """How many of the named columns each owner has, by rank."""
     roles = [role for role, _ in names]
@@ -229,8 +236,8 @@ def own_share(rt: Runtime, results: Shared) -> NDArray[np.uint64]:
     return results.shares[0] + rt.zero(shares.shape) if rt.computes else shares
 
 
-def check_parties(step: Step) -> None:
-    """Check that three parties compute, and that one step has aligned the rows.
+def check_helper(step: Step) -> None:
+    """Check that three parties compute: a helper is there with two owners, and with more there is none.
 
     Raises:
         InvalidRequest: by field.
@@ -238,8 +245,17 @@ def check_parties(step: Step) -> None:
     at, owners = f"steps.{step.id}", len(step.inputs)
     if (owners == 2) != ("helper-1" in step.parties):
         raise InvalidRequest(f"{at}.parties", "a helper with two owners, none with more", f"{owners} owners")
+
+
+def check_parties(step: Step) -> None:
+    """Check that three parties compute, and that one step has aligned the rows.
+
+    Raises:
+        InvalidRequest: by field.
+    """
+    check_helper(step)
     if len(step.after) != 1:
-        raise InvalidRequest(f"{at}.after", "one step that aligned the rows", str(len(step.after)))
+        raise InvalidRequest(f"steps.{step.id}.after", "one step that aligned the rows", str(len(step.after)))
 
 
 def _preparation(context: StepContext) -> Step | None:

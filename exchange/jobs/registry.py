@@ -14,6 +14,7 @@ from exchange.delivery.sending import SENDERS
 from exchange.errors import InvalidRequest
 from exchange.jobs import (
     aggregate_statistics,
+    assigned_clusters,
     correlation,
     encrypted_scoring,
     encrypted_sums,
@@ -22,6 +23,7 @@ from exchange.jobs import (
     joint_model,
     joint_statistics,
     kmeans,
+    kmeans_columns,
     over_threshold,
     psi_many,
     psi_shared,
@@ -135,6 +137,7 @@ def built_in() -> Registry:
     """The components that come with Parley."""
     joint = (
         aggregate_statistics.COMPONENT,
+        assigned_clusters.COMPONENT,
         boosting.COMPONENT,
         correlation.COMPONENT,
         encrypted_scoring.COMPONENT,
@@ -149,6 +152,7 @@ def built_in() -> Registry:
         inference.ABY3,
         inference.CHEETAH,
         kmeans.COMPONENT,
+        kmeans_columns.COMPONENT,
         regression.LINEAR,
         regression.LOGISTIC,
         regression.POISSON,

@@ -1,6 +1,7 @@
 """k-means on rows scaled to the unit cube: what is agreed, the start, and one step of Lloyd's algorithm.
 
-Nothing here talks to anybody; `federated.horizontal.kmeans` adds up over the owners what `summed` gives.
+Nothing here talks to anybody; `federated.horizontal.kmeans` adds up over the owners what `summed` gives, and
+`federated.shared_kmeans` begins at the same start.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from federated.horizontal.settings import MAX_COLUMNS, MAX_ROUNDS
 from federated.horizontal.standardise import check_bounds, check_finite, in_unit
 from mpc.errors import InvalidInput
 
-__all__ = ["MAX_CLUSTERS", "Clusters", "Codes", "moved_centres", "nearest", "start", "summed"]
+__all__ = ["MAX_CLUSTERS", "Clusters", "Codes", "directions", "moved_centres", "nearest", "start", "summed"]
 
 Codes = NDArray[np.int64]
 
@@ -104,6 +105,12 @@ def start(agreed: Clusters) -> Floats:
     return points[chosen]
 
 
+def directions(agreed: Clusters) -> Floats:
+    """Where each cluster is put beside one that is split, -1 or 1 in a column: float64[clusters, columns]."""
+    draw = np.random.Generator(np.random.PCG64([agreed.seed, 1]))
+    return draw.choice([-1.0, 1.0], (agreed.count, len(agreed.names)))
+
+
 def nearest(points: Floats, centres: Floats) -> Codes:
     """The nearest centre of each point, the first of several: int64[rows]."""
     lengths = (centres**2).sum(axis=1)
@@ -156,9 +163,9 @@ def moved_centres(agreed: Clusters, centres: Floats, rows: Floats, inertia: Floa
     moved[is_open] = sums[is_open] / rows[is_open, None]
     # Around the mean it is less than around the centre before, by Steiner's theorem.
     around = np.maximum(inertia - rows * ((moved - centres) ** 2).sum(axis=1), 0.0)
-    directions = np.random.Generator(np.random.PCG64([agreed.seed, 1])).choice([-1.0, 1.0], centres.shape)
+    aside = directions(agreed)
     widest = [at for at in np.argsort(-around, kind="stable").tolist() if is_open[at]]
     for closed, split in zip(np.flatnonzero(~is_open).tolist(), widest, strict=False):
         spread = np.sqrt(around[split] / (rows[split] * centres.shape[1]))
-        moved[closed] = moved[split] + spread * directions[closed]
+        moved[closed] = moved[split] + spread * aside[closed]
     return np.clip(moved, 0.0, 1.0)

@@ -34,7 +34,7 @@ from mpc.replicated import Runtime, Shared, logistic
 from mpc.replicated.sharing import concatenate, concatenate_bits
 from mpc.secrecy import Unprintable
 
-__all__ = ["Trained", "own_coefficients", "train"]
+__all__ = ["Trained", "own_coefficients", "told", "train"]
 
 Floats = NDArray[np.float64]
 
@@ -147,7 +147,7 @@ def train(
         progress(epochs, settings.epochs)
         if settings.patience:
             loss = _held_out_loss(rt, layout, settings, x, y, weights)
-            if _told(rt, rt.sub(loss, lowest)):
+            if told(rt, rt.sub(loss, lowest)):
                 best, lowest, best_epoch = weights, loss, epochs
             elif epochs - best_epoch >= settings.patience:
                 break
@@ -183,6 +183,20 @@ def own_coefficients(rt: Runtime, layout: Layout, weights: Shared) -> tuple[floa
             values = opened * 2.0**-WEIGHT_FRACTION
             own = (float(values[0]), values[1:]) if rank == 0 else (0.0, values)
     return own
+
+
+def told(rt: Runtime, value: Shared) -> bool:
+    """Whether a value is negative, told to every party.
+
+    Args:
+        rt: the run.
+        value: shared int64[1].
+
+    Security: as `Runtime.open`. Leaks: the bit, to every party. Cost: a sign, and one round. Source: none.
+    """
+    opened = rt.open_bits(rt.is_negative(value), range(rt.parties))
+    assert opened is not None  # noqa: S101 - every party is among those told
+    return bool(opened[0])
 
 
 def _features(rt: Runtime, layout: Layout, features: Floats | None) -> Shared:
@@ -246,7 +260,7 @@ def _stands_still(rt: Runtime, moved: Shared, tolerance: float) -> bool:
     """Whether the coefficients moved by less than the tolerance together; every party learns it."""
     unit = 2.0**WEIGHT_FRACTION
     beyond = rt.add_public(rt.dot(moved, moved), -round((tolerance * unit) ** 2) - 1)
-    return _told(rt, beyond)
+    return told(rt, beyond)
 
 
 def _check_reach(rt: Runtime, layout: Layout, family: Family, x: Shared, weights: Shared) -> None:
@@ -260,15 +274,8 @@ def _check_reach(rt: Runtime, layout: Layout, family: Family, x: Shared, weights
     below = rt.is_negative(rt.add_public(sums, reach))
     outside = rt.sum(rt.to_arithmetic(concatenate_bits([above, below])))
     allowed = layout.shared_rows // 100
-    if not _told(rt, rt.add_public(outside, -allowed - 1)):
+    if not told(rt, rt.add_public(outside, -allowed - 1)):
         raise ValueOutOfRange(
             f"more than {allowed} of {layout.shared_rows} fitted values are beyond {family.reach}: "
             "a smaller rate or a larger l2 is needed"
         )
-
-
-def _told(rt: Runtime, value: Shared) -> bool:
-    """Whether a value is negative, told to every party."""
-    opened = rt.open_bits(rt.is_negative(value), range(rt.parties))
-    assert opened is not None  # noqa: S101 - every party is among those told
-    return bool(opened[0])

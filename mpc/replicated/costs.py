@@ -24,6 +24,7 @@ __all__ = [
     "extreme",
     "group_sums",
     "is_zero",
+    "large_enough",
     "opened",
     "order_of",
     "place_of_largest",
@@ -200,6 +201,15 @@ def place_of_largest(rows: int, columns: int, bits: int) -> Cost:
         cost += product(rows * (columns // 2))
         columns -= columns // 2
     return cost
+
+
+def large_enough(groups: int, *, complementary: bool) -> Cost:
+    """Which groups have the least rows, and what else must be left out."""
+    cost = sign(groups) + to_arithmetic(groups)
+    if not complementary or groups == 1:
+        return cost
+    cost += product(groups) + is_zero(1) + sign(1) + conjunction(1) + extreme(1, groups, 63)
+    return cost + is_zero(groups) + conjunction(groups) * 2 + to_arithmetic(groups)
 
 
 def quantile(rows: int, columns: int, bits: int) -> Cost:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from exchange.errors import InvalidRequest
 from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.own_clusters import OwnClusters
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
@@ -16,6 +17,7 @@ from policies.plans import Plan
 
 __all__ = ["COMPONENT", "ModelPart", "text"]
 
+_CLUSTERS = "model/kmeans-columns"
 _DIGITS = 12
 
 
@@ -67,7 +69,16 @@ class ModelPart:
 
 
 def _run(context: StepContext) -> Outcome:
-    part = ModelPart.decode(context.earlier[context.step.after[0]])
+    (name,) = context.step.after
+    is_clusters = context.before[name].component == _CLUSTERS
+    table = (
+        OwnClusters.decode(context.earlier[name]).table() if is_clusters else _of_model(context.earlier[name])
+    )
+    return Outcome(local=b"", files=table.files())
+
+
+def _of_model(raw: bytes) -> ResultTable:
+    part = ModelPart.decode(raw)
     lines = list[tuple[Cell, ...]](
         zip(part.columns, part.coefficients, part.means, part.deviations, strict=True)
     )
@@ -83,13 +94,23 @@ def _run(context: StepContext) -> Outcome:
     if part.errors:
         facts["intercept_error"], header = part.errors[0], (*header, "standard error")
         lines = [(*line, error) for line, error in zip(lines, part.errors[1:], strict=True)]
-    table = ResultTable(header, tuple(lines), facts)
-    return Outcome(local=b"", files=table.files())
+    return ResultTable(header, tuple(lines), facts)
 
 
 def _check(step: Step) -> None:
     if len(step.after) != 1:
         raise InvalidRequest(f"steps.{step.id}.after", "one step that trained", str(len(step.after)))
+
+
+def _check_follows(step: Step, before: Step) -> None:
+    if before.component != _CLUSTERS:
+        return
+    reader = step.parties["reader"]
+    if before.role_of(reader) not in before.inputs:
+        raise InvalidRequest(f"steps.{step.id}.parties.reader", f"an owner in step {before.id}", reader)
+    if before.params.get("centres") != "split":
+        at = f"steps.{before.id}.params.centres"
+        raise InvalidRequest(at, f"split, as step {step.id} reads an owner's own centres", "recipients")
 
 
 def _plan(step: Step) -> Plan:
@@ -100,13 +121,14 @@ def _plan(step: Step) -> Plan:
 COMPONENT = Component(
     name="model/part",
     version=1,
-    summary="The owner who asked reads the coefficients of its own columns.",
+    summary="The owner who asked reads the coefficients, or the centres of clusters, in its own columns.",
     roles={"reader": None},
     params={},
     output_type="report",
-    needs=frozenset(f"model/{family}" for family in Family),
+    needs=frozenset({_CLUSTERS, *(f"model/{family}" for family in Family)}),
     protocol=None,
     run=_run,
     plan=_plan,
     check_step=_check,
+    check_follows=_check_follows,
 )

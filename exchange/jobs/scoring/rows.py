@@ -66,7 +66,7 @@ def _check_model(step: Step, model: Step, at: str) -> None:
             raise InvalidRequest(
                 f"{at}.parties.{role}", f"{model.parties[role]}, as in {model.id}", "another"
             )
-        label = model.params["label"] if role == "owner-1" else None
+        label = model.params.get("label") if role == "owner-1" else None
         wanted = {column.name for column in given.columns} - {label}
         named = {column.name for column in step.inputs[role].columns}
         if named - {label} != wanted:

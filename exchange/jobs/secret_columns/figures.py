@@ -25,6 +25,7 @@ from exchange.jobs.secret_columns.nodes import BOUND, Kind, Node, square
 from exchange.jobs.secret_columns.query import Figure, Query
 from mpc.replicated import Runtime, Shared, SharedBits
 from mpc.replicated.sharing import concatenate, stack
+from mpc.replicated.suppression import large_enough
 
 __all__ = [
     "BLOCK_VALUES",
@@ -88,7 +89,7 @@ def compute(
         totals.append(block.sums())
         picked.add(block)
     table = rt.sum(Shared(np.stack([one.shares for one in totals], axis=-1))).reshape(*totals[0].shape)
-    open_cells = _released(rt, table[:, 0], minimum)
+    open_cells = large_enough(rt, table[:, 0], minimum.rows, complementary=minimum.complementary)
     values = Shared(np.concatenate([table.shares, picked.values(rt).shares], axis=2))
     flags = open_cells.reshape(query.cells, 1)
     return Shared(np.concatenate([flags.shares, rt.mul(flags, values).shares], axis=2))
@@ -278,32 +279,6 @@ def _outer(rt: Runtime, left: SharedBits, right: SharedBits) -> SharedBits:
     first = np.repeat(left.shares, right.shares.shape[1], axis=1)
     second = np.tile(right.shares, (1, left.shares.shape[1], 1))
     return rt.and_(SharedBits(first, left.rows), SharedBits(second, right.rows))
-
-
-def _released(rt: Runtime, counts: Shared, minimum: Minimum) -> Shared:
-    """Which cells have the minimum, as 0 and 1; with ``complementary``, fewer where what is left is too few.
-
-    If the rows of all suppressed cells together are some but fewer than the minimum, the smallest released
-    cells are suppressed too: a total from elsewhere would give those rows away.
-    """
-    enough = rt.not_(rt.is_negative(rt.add_public(counts, -minimum.rows)))
-    flags = rt.to_arithmetic(enough)
-    if not minimum.complementary or counts.rows == 1:
-        return flags
-    shown = rt.mul(flags, counts)
-    left = rt.sub(rt.sum(counts), rt.sum(shown))
-    some = rt.not_(rt.is_zero(left))
-    few = rt.and_(some, rt.is_negative(rt.add_public(left, -minimum.rows)))
-    # Suppressed cells must not be the smallest: they get a number above all.
-    high = rt.add(shown, rt.scale(rt.add_public(rt.neg(flags), 1), BOUND))
-    least = rt.extreme(high.reshape(1, counts.rows), bits=63, largest=False)
-    is_least = rt.is_zero(rt.sub(high, least))
-    spread = rt.and_(is_least, _repeated(few, counts.rows))
-    return rt.to_arithmetic(rt.and_(enough, rt.not_(spread)))
-
-
-def _repeated(bit: SharedBits, rows: int) -> SharedBits:
-    return bit.take(np.zeros(rows, dtype=np.int64))
 
 
 def check_sums(query: Query, rows: int) -> None:

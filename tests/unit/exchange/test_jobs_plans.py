@@ -47,6 +47,11 @@ PARAMS: dict[str, dict[str, Any]] = {
         "min_cohort": 10,
     },
     "model/kmeans": {"bounds": {f"owner{i}": {"lower": "0", "upper": "9"} for i in range(2)}},
+    "model/kmeans-columns": {
+        "bounds": {
+            f"owner-{n}": {f"owner{i}": {"lower": "0", "upper": "9"} for i in range(2)} for n in (1, 2)
+        }
+    },
     "model/linear": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/poisson": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},
     "model/logistic": {"label": "owner0", "coefficients": "recipients", "min_cohort": 10},

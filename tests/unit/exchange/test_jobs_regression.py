@@ -261,6 +261,7 @@ def test_an_owner_reads_its_part_of_a_split_model() -> None:
     held = ModelPart(
         "logistic", ("income",), ("0.5",), ("3000",), ("900",), "-0.25", "0", "1", 7, (), HeldOut("0", 0)
     )
+    trained = checked(FAST).step("train")
     reader = Step("read", "model/part", 1, {"reader": "did:key:zMe"}, {}, ("train",), {}, ())
     context = StepContext(
         step=reader,
@@ -270,7 +271,7 @@ def test_an_owner_reads_its_part_of_a_split_model() -> None:
         minimum_cohort=2,
         read=lambda name: iter(()),
         channel=lambda role: pytest.fail(role),
-        before={},
+        before={"train": trained},
         earlier={"train": held.encode()},
         released={},
         rng=SystemRandomness(),

@@ -16,6 +16,7 @@ from mpc.errors import InvalidInput, PeerAborted, ValueOutOfRange
 from mpc.mesh import Mesh
 from mpc.replicated import LIMIT, SPEC, Runtime, Shared, comparison, costs, kernels, permuting
 from mpc.replicated.costs import Cost
+from mpc.replicated.suppression import large_enough
 from mpc.testing import DeterministicRandomness, mesh_of, mesh_outcomes, run_mesh
 
 Program = Callable[[Runtime, list[Shared]], Any]
@@ -240,6 +241,27 @@ def test_the_largest_of_each_row_has_its_place_and_the_first_of_equal_ones(colum
         np.testing.assert_array_equal(got, np.eye(columns, dtype=np.int64)[a.argmax(axis=1)])
 
 
+@pytest.mark.parametrize(
+    ("counts", "alone", "together"),
+    [
+        ([9, 0, 12, 10], [0, 0, 1, 1], [0, 0, 1, 0]),
+        ([9, 2, 12, 10], [0, 0, 1, 1], [0, 0, 1, 1]),
+        ([0, 0, 12, 10], [0, 0, 1, 1], [0, 0, 1, 1]),
+        ([9, 11, 12, 11], [0, 1, 1, 1], [0, 0, 1, 0]),
+        ([9, 15], [0, 1], [0, 0]),
+        ([9], [0], [0]),
+    ],
+)
+def test_groups_below_the_least_are_left_out_and_more_where_these_are_few(
+    counts: list[int], alone: list[int], together: list[int]
+) -> None:
+    def program(rt: Runtime, xs: list[Shared]) -> Any:
+        flags = [large_enough(rt, xs[0], 10, complementary=one) for one in (False, True)]
+        return [rt.open(one, EVERYONE).tolist() for one in flags]
+
+    assert compute(program, np.array(counts)) == [[alone, together]] * 3
+
+
 @pytest.mark.parametrize("part", [Fraction(1, 2), Fraction(1), Fraction(1, 10), Fraction(37, 100)])
 def test_quantiles_are_those_of_the_chosen_rows(part: Fraction) -> None:
     values, chosen = RNG.integers(0, 2**7, 40), RNG.integers(0, 2, (3, 40))
@@ -304,6 +326,14 @@ OPERATIONS: dict[str, tuple[Program, Cost]] = {
     "place": (
         lambda rt, xs: rt.place_of_largest(xs[0].reshape(10, 7), bits=20),
         costs.place_of_largest(10, 7, 20),
+    ),
+    "large-enough": (
+        lambda rt, xs: large_enough(rt, xs[0][:7], 5, complementary=False),
+        costs.large_enough(7, complementary=False),
+    ),
+    "large-enough-complementary": (
+        lambda rt, xs: large_enough(rt, xs[0][:7], 5, complementary=True),
+        costs.large_enough(7, complementary=True),
     ),
     "quantile": (
         lambda rt, xs: rt.quantile(xs[0][:35], xs[1].reshape(2, 35), Fraction(1, 3), bits=5),
