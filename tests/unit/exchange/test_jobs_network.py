@@ -268,6 +268,22 @@ def test_a_split_network_is_read_by_its_owners_and_scores_rows_for_one(family: s
         assert estimate[role].work_ns > 0
 
 
+def test_an_owner_of_the_label_alone_keeps_intercepts_and_the_output_and_learns_scores() -> None:
+    columns = {"owner-1": ("default",), "owner-2": ("age", "debt")}
+    spec = checked({"coefficients": "split"}, columns=columns)
+    first, second, _ = run_mesh(play(spec))
+    parts = [NetworkPart.decode(one.local) for one, _ in (first, second)]
+    assert parts[0].columns == ()
+    assert {row[1] for row in shown(first[0].local, spec)["rows"]} == {"(intercept)", "(output)"}
+    ended = run_mesh(play(spec, "score", parts=[one.local for one, _ in (first, second)]))
+    lines = ended[0][0].files["scores.csv"].decode().splitlines()[1:]
+    own = [one.own for one in parts]
+    x = np.vstack([np.ones(ROWS), *((one - one.mean()) / one.std() for one in (AGE.astype(float), DEBT))])
+    hidden = np.hstack([own[0].intercepts[:, None], own[1].columns])
+    chances = 1 / (1 + np.exp(-own[0].output @ np.vstack([np.ones(ROWS), np.maximum(hidden @ x, 0)])))
+    np.testing.assert_allclose([float(line.split(",")[1]) for line in lines], chances, atol=0.005)
+
+
 def shown(local: bytes, spec: JobSpec) -> Any:
     """What ``model/part`` shows of an owner's part."""
     reader = Step("read", "model/part", 1, {"reader": "did:key:zMe"}, {}, ("train",), {}, ())

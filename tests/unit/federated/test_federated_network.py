@@ -351,12 +351,12 @@ def transcript(features: Sequence[Floats], label: Floats, settings: Settings) ->
     return sorted(seen, key=lambda message: message[:2])
 
 
-def received(seen: Seen, rank: int, least: int) -> list[NDArray[np.uint64]]:
-    """The words that a party received in messages of at least so many, without planes of bits."""
+def received(seen: Seen, rank: int, kinds: tuple[str, ...]) -> list[NDArray[np.uint64]]:
+    """The words of the messages of some kinds that a party received."""
     return [
         np.frombuffer(payload, dtype="<u8")
         for _, receiver, name, payload in seen
-        if receiver == rank and name.endswith(("/product", "/input")) and len(payload) >= 8 * least
+        if receiver == rank and name.endswith(kinds)
     ]
 
 
@@ -377,7 +377,9 @@ def test_what_a_computing_party_receives_is_uniform_whatever_columns_and_labels_
     features, label = [np.zeros((1, 90)), np.full((1, 90), -1.0)], np.zeros(90)
     seen = transcript(features, label, settings)
     for rank in range(3):
-        octets = np.concatenate(received(seen, rank, 90)).view(np.uint8)
+        # Bits past the last value of a plane are no secret.
+        words = [one for one in received(seen, rank, ("/product", "/input")) if len(one) >= 90]
+        octets = np.concatenate(words).view(np.uint8)
         ones = np.unpackbits(octets.reshape(-1, 8), axis=1).mean(axis=0)
         # Six deviations of a fair coin; the runs are drawn from fixed keys.
         assert len(octets) > 8 * 4000
@@ -396,7 +398,7 @@ def test_norms_of_gradients_tell_labels_in_plain_split_learning_and_nothing_here
     features receives for each row the gradient of its part of the hidden sums: a large one where the label
     is 1.
     """
-    rows, units = 400, 3
+    rows, units = 448, 3
     features, _, _ = example((1, 1), rows)
     label = (np.arange(rows) % 10 == 0).astype(np.float64)
     settings = Settings(Family.LOGISTIC, units=units, epochs=4, batch=rows, rate=1.0)
@@ -409,18 +411,19 @@ def test_norms_of_gradients_tell_labels_in_plain_split_learning_and_nothing_here
     plainly = norms(output[1:, None] * residual * (sums > 0))
     assert auc(plainly[active], label[active]) > 0.9
 
+    # Six deviations of the area under the curve of a guess, Hanley, McNeil 1982.
+    spread = 6 * np.sqrt((rows + 1) / (12 * label.sum() * (rows - label.sum())))
     seen = transcript(features, label, settings)
-    tried = 0
     for rank in range(3):
-        for words in received(seen, rank, rows):
-            if len(words) % rows:
-                continue
-            told = norms(words.view(np.int64).reshape(-1, rows))
-            # Six deviations of the area under the curve of a guess, Hanley, McNeil 1982.
-            spread = np.sqrt((rows + 1) / (12 * label.sum() * (rows - label.sum())))
-            assert abs(auc(told, label) - 0.5) < 6 * spread
-            tried += 1
-    assert tried > 3 * 10 * settings.epochs
+        tried = {"words": 0, "bits": 0}
+        for words in received(seen, rank, ("/product", "/input", "/planes")):
+            bits = np.unpackbits(words.view(np.uint8), bitorder="little")
+            # A message has a number for each row, or a bit; the rows are whole words of bits.
+            for kind, numbers in (("words", words.view(np.int64)), ("bits", bits)):
+                if len(numbers) % rows == 0:
+                    assert abs(auc(norms(numbers.reshape(-1, rows)), label) - 0.5) < spread
+                    tried[kind] += 1
+        assert min(tried.values()) > 8 * settings.epochs
 
 
 @pytest.mark.parametrize("name", ["keys", "input", "product", "planes", "open", "confirm"])
