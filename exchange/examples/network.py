@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +82,7 @@ def _trained(stage: Stage, asker: str, params: dict[str, Any], level: str) -> di
         "operations": ["psi/ecdh", "model/network", "model/score-network"],
         "output_types": ["aggregate", "cardinality", "scores"],
     }
-    controls: Final = {
+    controls = {
         "lender": {
             "person": ("identifier", "AFTER_JOIN"),
             "late": ("label", "AFTER_AGGREGATE"),

@@ -60,9 +60,9 @@ STEP_BITS: Final = 43
 """The same of a weight after a step of at most 2^21.4, with 20 fractional bits, and its limit."""
 
 _PUBLIC = (
-    "the settings, the number of rows, and of columns of every owner, and the weights before the first step"
+    "the settings, the number of rows, and of columns of every owner, and the weights before the first step; "
+    "neither an activation, a gradient, a residual nor a weight of any later step"
 )
-_NOTHING = "neither an activation, a gradient, a residual nor a weight of any step exists at a party"
 _LOSS = "the mean squared error of every epoch, where it is asked for"
 
 SPEC: Final = ProtocolSpec(
@@ -71,7 +71,7 @@ SPEC: Final = ProtocolSpec(
     roles=("owner", "helper"),
     adversary=Adversary.SEMI_HONEST,
     corruptions="one of the three computing parties, and any that do not compute",
-    leaks={"owner": (_PUBLIC, _LOSS, _NOTHING), "helper": (_PUBLIC, _NOTHING)},
+    leaks={"owner": (_PUBLIC, _LOSS), "helper": (_PUBLIC,)},
     cost="a batch of b rows takes 47 rounds, and for h units some 80 (h + 1) b bytes of every computing "
     "party, 40 (h + 1) b more of party 0, and another 496 b for the logistic function; inputs take 8 bytes a "
     "row and column, 16 from an owner that does not compute; to the byte by federated.network.costs",
