@@ -16,6 +16,7 @@ from exchange.examples import (
     intersections,
     lookups,
     many,
+    network,
     pooled,
     preparation,
     queries,
@@ -166,6 +167,18 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             inference.scored_by("model/inference-cheetah", has_helper=False),
             ("model/inference-cheetah",),
             tolerance=0.00001,
+        ),
+        Example(
+            "network-trained",
+            network.fit,
+            ("model/network", "psi/ecdh", "report/result"),
+            tolerance=0.05,
+        ),
+        Example(
+            "network-trained-scores",
+            network.scored,
+            ("model/network", "model/score-network", "psi/ecdh"),
+            tolerance=0.03,
         ),
         Example(
             "payments-by-group",

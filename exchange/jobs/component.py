@@ -241,7 +241,7 @@ class Component:
     estimate: Estimator | None = None
     """What each role is expected to spend, from the rows of the inputs; None: there is no formula."""
     estimate_after: FollowingEstimator | None = None
-    """The same where it depends on what the step before is; None: it does not."""
+    """The same where it depends on what the steps before are; None: it does not."""
     leaves: Callable[[Step, Mapping[str, int]], int] = lambda step, rows: min(rows.values(), default=2**31)
     """How many rows an estimate takes a step to leave to later ones, from the rows of its inputs."""
     repeated: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -304,7 +304,7 @@ class Component:
             rows: of each role's input, at most.
         """
         if self.estimate_after is not None and before:
-            return self.estimate_after(step, before[0], rows)
+            return self.estimate_after(step, before, rows)
         return {} if self.estimate is None else self.estimate(step, rows)
 
     def as_json(self) -> dict[str, object]:

@@ -7,7 +7,7 @@ measured; a node scales it by what its own steps have taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exchange.jobs.spec import Step
@@ -38,5 +38,5 @@ class Estimate:
 
 Estimator = Callable[[Step, Mapping[str, int]], Mapping[str, Estimate]]
 """From a step and the rows of each role's input, the estimate of each role."""
-FollowingEstimator = Callable[[Step, Step, Mapping[str, int]], Mapping[str, Estimate]]
-"""The same from a step, the one before it, and the rows of each role's input."""
+FollowingEstimator = Callable[[Step, Sequence[Step], Mapping[str, int]], Mapping[str, Estimate]]
+"""The same from a step, those that it follows in its own order, and the rows of each role's input."""

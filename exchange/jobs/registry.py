@@ -42,6 +42,7 @@ from exchange.jobs.evaluation import report as evaluation_report
 from exchange.jobs.fedavg import component as fedavg
 from exchange.jobs.fedboost import component as fedboost
 from exchange.jobs.inference import component as inference
+from exchange.jobs.network import component as network
 from exchange.jobs.preparation import component as preparation
 from exchange.jobs.psi import cardinality, unbalanced
 from exchange.jobs.regression import component as regression
@@ -50,6 +51,7 @@ from exchange.jobs.results_reader import reader_of
 from exchange.jobs.scorecard import card, woe
 from exchange.jobs.scorecard import reader as own_bins
 from exchange.jobs.scoring import component as scoring
+from exchange.jobs.scoring import network as network_scores
 from exchange.jobs.scoring import trees as tree_scores
 from exchange.jobs.secret_columns import component as secret_columns
 from exchange.jobs.secret_columns import engine as secret_engine
@@ -153,6 +155,8 @@ def built_in() -> Registry:
         inference.CHEETAH,
         kmeans.COMPONENT,
         kmeans_columns.COMPONENT,
+        network.COMPONENT,
+        network_scores.COMPONENT,
         regression.LINEAR,
         regression.LOGISTIC,
         regression.POISSON,

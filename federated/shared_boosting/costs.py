@@ -20,8 +20,7 @@ def training(layout: Layout, settings: Settings) -> Cost:
             inside = costs.shared(owner, _inputs(layout, settings, count))
             cost += Cost(inside.rounds, inside.sent)
     rows = layout.rows
-    centred = costs.sign(2 * rows) + costs.to_arithmetic(2 * rows) + costs.product(2 * rows)
-    centred += costs.sigmoid(rows)
+    centred = costs.clipped(rows) + costs.sigmoid(rows)
     tree = costs.product(rows) + costs.quotient(rows)
     for level in range(settings.depth):
         tree += _level(layout, settings, 1 << level)

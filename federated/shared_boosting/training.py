@@ -31,6 +31,7 @@ from federated.vertical.prediction import squares
 from federated.vertical.settings import Layout
 from mpc.errors import InvalidInput
 from mpc.replicated import Runtime, Shared, logistic
+from mpc.replicated.clipping import clipped
 from mpc.replicated.division import MAX_DIVISOR_BITS
 from mpc.replicated.sharing import concatenate, stack
 
@@ -171,9 +172,7 @@ def _centred(rt: Runtime, margins: Shared) -> Shared:
     A margin beyond the reach of `logistic.sigmoid` gives way to its end, where the function is 0 or 1 too.
     """
     end = logistic.REACH << MARGIN_FRACTION
-    room = concatenate([rt.add_public(rt.neg(margins), end), rt.add_public(margins, end)])
-    missing = rt.mul(rt.to_arithmetic(rt.is_negative(room)), room)
-    within = rt.add(margins, rt.sub(missing[: margins.rows], missing[margins.rows :]))
+    within, _ = clipped(rt, margins, -end, end)
     return rt.sigmoid(within, MARGIN_FRACTION)
 
 

@@ -30,7 +30,7 @@ def predicted(rt: Runtime, family: Family, batch: Shared, weights: Shared) -> Sh
     return rt.add_public(rt.sigmoid(sums, FITTED_FRACTION), 2 ** (logistic.FRACTION - 1))
 
 
-def squares(rt: Runtime, residual: Shared) -> Shared:
-    """The sum of squared residuals, with twice `LOSS_FRACTION` fractional bits."""
-    short = rt.quotient(residual, 2 ** (logistic.FRACTION - LOSS_FRACTION))
+def squares(rt: Runtime, residual: Shared, fraction: int = logistic.FRACTION) -> Shared:
+    """The sum of squared residuals of ``fraction`` fractional bits, with twice `LOSS_FRACTION` of them."""
+    short = rt.quotient(residual, 2 ** (fraction - LOSS_FRACTION))
     return rt.dot(short, short)

@@ -27,6 +27,7 @@ __all__ = [
     "Family",
     "Layout",
     "Settings",
+    "falling_rate",
 ]
 
 FEATURE_FRACTION: Final = 14
@@ -144,8 +145,13 @@ class Settings:
             )
 
     def rate_of(self, epoch: int) -> float:
-        """The step size of an epoch, counted from 0. It falls so that the noise of batches does."""
-        return self.rate * min(1.0, 2 * (1 - epoch / self.epochs))
+        """The step size of an epoch, counted from 0."""
+        return falling_rate(self.rate, epoch, self.epochs)
+
+
+def falling_rate(rate: float, epoch: int, epochs: int) -> float:
+    """The step size of an epoch, counted from 0. It falls so that the noise of batches does."""
+    return rate * min(1.0, 2 * (1 - epoch / epochs))
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from federated.checkpoints import Checkpoints
 from federated.vertical import standard_errors
+from federated.vertical.inputs import shared_features, shared_label
 from federated.vertical.prediction import FITTED_FRACTION, LOSS_FRACTION, fitted, predicted, squares
 from federated.vertical.settings import (
     FEATURE_FRACTION,
-    LIMIT,
     MAX_ERRORS,
     WEIGHT_FRACTION,
     Family,
@@ -111,8 +111,8 @@ def train(
             f"standard_errors: expected at most {MAX_ERRORS} coefficients, and fewer than rows, got "
             f"{layout.coefficients} and {layout.rows} rows"
         )
-    x = _features(rt, layout, features)
-    y = _label(rt, layout, label)
+    x = shared_features(rt, layout, features)
+    y = shared_label(rt, layout, label, logistic.FRACTION)
     weights = step = rt.constant(np.zeros(layout.coefficients, dtype=np.int64))
     losses: list[float] = []
     epochs = best_epoch = 0
@@ -197,37 +197,6 @@ def told(rt: Runtime, value: Shared) -> bool:
     opened = rt.open_bits(rt.is_negative(value), range(rt.parties))
     assert opened is not None  # noqa: S101 - every party is among those told
     return bool(opened[0])
-
-
-def _features(rt: Runtime, layout: Layout, features: Floats | None) -> Shared:
-    """Share the columns of all owners under a column of ones: int64[coefficients, rows]."""
-    ones = np.full((1, layout.shared_rows), 2**FEATURE_FRACTION, dtype=np.int64)
-    parts = [rt.constant(ones)]
-    for owner, count in enumerate(layout.columns):
-        if not count:
-            continue
-        encoded = None
-        if owner == rt.rank:
-            encoded = _encode(features, (count, layout.shared_rows), FEATURE_FRACTION, "features")
-        parts.append(rt.share(owner, encoded, (count, layout.shared_rows), limit=LIMIT << FEATURE_FRACTION))
-    return concatenate(parts)
-
-
-def _label(rt: Runtime, layout: Layout, label: Floats | None) -> Shared:
-    encoded = None
-    if rt.rank == 0:
-        encoded = _encode(label, (layout.shared_rows,), logistic.FRACTION, "label")
-    return rt.share(0, encoded, layout.shared_rows, limit=LIMIT << logistic.FRACTION)
-
-
-def _encode(values: Floats | None, shape: tuple[int, ...], fraction: int, what: str) -> NDArray[np.int64]:
-    if values is None or values.shape != shape:
-        raise InvalidInput(f"{what}: expected an array of shape {shape}")
-    misfits = int(np.count_nonzero(~(np.abs(values) < LIMIT)))
-    if misfits:
-        raise ValueOutOfRange(f"{what}: {misfits} of {values.size} values are not below {LIMIT}")
-    encoded: NDArray[np.int64] = np.rint(values * 2.0**fraction).astype(np.int64)
-    return encoded
 
 
 def _penalised(rt: Runtime, settings: Settings, size: int, gradient: Shared, weights: Shared) -> Shared:

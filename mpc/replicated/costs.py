@@ -18,6 +18,7 @@ from mpc.transcript import CONFIRMATION_BYTES
 __all__ = [
     "Cost",
     "bits_of",
+    "clipped",
     "conjunction",
     "divide",
     "exponential",
@@ -153,6 +154,11 @@ def to_arithmetic(rows: int) -> Cost:
 def select(rows: int) -> Cost:
     """Choices between two values."""
     return to_arithmetic(rows) + product(rows)
+
+
+def clipped(rows: int, bits: int = 64) -> Cost:
+    """Values cut off at two bounds."""
+    return sign(2 * rows, bits) + to_arithmetic(2 * rows) + product(2 * rows)
 
 
 def quotient(rows: int) -> Cost:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exchange.errors import InvalidRequest, JobFailed
+from exchange.errors import InvalidRequest
 from exchange.jobs import aligned_columns
 from exchange.jobs.component import (
     Component,
@@ -30,20 +30,31 @@ from exchange.jobs.component import (
 from exchange.jobs.estimates import Estimate
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.regression.part import ModelPart, text
+from exchange.jobs.regression.release import is_split, opened, released
 from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
 from federated import vertical
 from federated.vertical import Family, Layout, Settings, Standardised, Trained, costs
-from federated.vertical.settings import MAX_BATCH, MAX_EPOCHS, MAX_PATIENCE, WEIGHT_FRACTION
-from mpc import replicated, wire
+from federated.vertical.settings import MAX_BATCH, MAX_EPOCHS, MAX_PATIENCE
+from mpc import replicated
 from mpc.replicated import Shared
 from mpc.replicated import costs as runtime_costs
 from policies.column_control import Level
 from policies.plans import Aggregate, Operator, Plan, Reveal, Select
 
-__all__ = ["FORMAT", "LINEAR", "LOGISTIC", "POISSON", "ROWS_PER_COEFFICIENT", "own_columns", "settings_of"]
+__all__ = [
+    "LINEAR",
+    "LOGISTIC",
+    "POISSON",
+    "ROWS_PER_COEFFICIENT",
+    "check",
+    "columns_of",
+    "made_label",
+    "own_columns",
+    "plan_of_fit",
+    "settings_of",
+]
 
-FORMAT = 3
 ROWS_PER_COEFFICIENT = 10
 """Fewer rows than that, and coefficients would tell of single rows."""
 _MILLION = 10**6
@@ -105,7 +116,7 @@ def _run(context: StepContext) -> Outcome:
             own = (names, vertical.standardise(columns, names), values)
             features = own[1].values
             if context.role == "owner-1":
-                label, center = _label(str(step.params["label"]), values, settings.family)
+                label, center = made_label(str(step.params["label"]), values, settings.family)
             if stops:
                 _, columns, values = own_columns(context, tests)
                 features = np.hstack([features, own[1].of(columns)]) if names else features
@@ -125,7 +136,7 @@ def _run(context: StepContext) -> Outcome:
             on_loss=context.on_loss,
         )
         local, shares = b"", np.zeros(0, dtype=np.uint64)
-        if _is_split(step):
+        if is_split(step):
             parts = [vertical.own_coefficients(rt, layout, one) for one in _results(trained)]
             if own is not None:
                 local = _part(settings, own, center, parts, layout, trained, held_out).encode()
@@ -133,7 +144,7 @@ def _run(context: StepContext) -> Outcome:
             shares = np.concatenate([aligned_columns.own_share(rt, one) for one in _results(trained)])
     return Outcome(
         local=local,
-        release=_released(trained, layout, every, shares),
+        release=released(trained.epochs, layout.rows, trained.losses, every, shares),
         cohort=layout.rows,
         figures=1,
         rows=rows,
@@ -141,8 +152,12 @@ def _run(context: StepContext) -> Outcome:
     )
 
 
-def _label(name: str, values: _Floats, family: Family) -> tuple[_Floats, tuple[float, float]]:
-    """The label as it is trained on: less the first of two numbers, over the second."""
+def made_label(name: str, values: _Floats, family: Family) -> tuple[_Floats, tuple[float, float]]:
+    """The label as it is trained on: less the first of two numbers, over the second.
+
+    Raises:
+        ValueOutOfRange, InvalidInput: a label that the family does not explain.
+    """
     vertical.check_label(values, name, family)
     if family is Family.LOGISTIC:
         return values, (0.0, 1.0)
@@ -200,83 +215,55 @@ def _errors(variances: _Floats, rows: int) -> _Floats:
     return errors
 
 
-def _is_split(step: Step) -> bool:
-    return step.params["coefficients"] == "split"
-
-
-def _released(
-    trained: Trained, layout: Layout, names: list[tuple[str, str]], shares: NDArray[np.uint64]
-) -> bytes:
-    """Epochs and rows, the losses where this party knows them, the features, its shares; none where split."""
-    losses = np.rint(np.array(trained.losses) * _MILLION).astype(np.uint64)
-    return b"".join(
-        (
-            wire.encode_uint64(FORMAT),
-            wire.encode_uint64(trained.epochs),
-            wire.encode_uint64(layout.rows),
-            wire.encode_array(losses),
-            aligned_columns.encode_names(names),
-            wire.encode_array(shares),
-        )
-    )
-
-
 def _open(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
-    if set(releases) != set(step.parties):
-        raise JobFailed(f"step {step.id}: expected the shares of {len(step.parties)} parties")
-    parts, told = list[NDArray[np.uint64]](), list[int]()
-    stated, results = list[tuple[int, int, list[tuple[str, str]]]](), 1 + settings_of(step).standard_errors
-    for role in sorted(releases):
-        reader = wire.Reader(f"release of {role}", releases[role])
-        if (version := reader.uint64("format")) != FORMAT:
-            raise JobFailed(f"release of {role}: expected format {FORMAT}, got {version}")
-        epochs, rows = reader.uint64("epochs"), reader.uint64("rows")
-        told = reader.array("losses", "<u8", (None,)).tolist() or told
-        stated.append((epochs, rows, aligned_columns.read_names(reader)))
-        size = 0 if _is_split(step) else results * (1 + len(stated[0][2]))
-        parts.append(reader.array("shares", "<u8", (size,)))
-        reader.finish()
-    weights = np.sum(parts, axis=0, dtype=np.uint64).view(np.int64) * 2.0**-WEIGHT_FRACTION
-    # Shares of different runs sum to uniform words, of a magnitude of 2^63 units.
-    if any(one != stated[0] for one in stated) or np.abs(weights).max(initial=0) >= 2**20:
-        raise JobFailed(f"step {step.id}: the shares of the parties are not of one run")
-    epochs, rows, features = stated[0]
-    names = [("owner-1", "(intercept)"), *features]
-    facts = {"epochs": epochs, "losses": [text(loss / _MILLION) for loss in told]}
-    if _is_split(step):
+    results = 1 + settings_of(step).standard_errors
+    found = opened(step, releases, lambda features: results * (1 + features), 2**20)
+    names = [("owner-1", "(intercept)"), *found.features]
+    facts = {"epochs": found.epochs, "losses": list(map(text, found.losses))}
+    if is_split(step):
         unknown: list[tuple[Cell, ...]] = [(*name, None) for name in names]
         return ResultTable(("party", "column", "coefficient"), tuple(unknown), facts)
-    coefficients, *variances = np.split(weights, results)
-    shown = [coefficients, *(_errors(one, rows) for one in variances)]
+    coefficients, *variances = np.split(found.numbers, results)
+    shown = [coefficients, *(_errors(one, found.rows) for one in variances)]
     cells = zip(*([f"{value:.6f}" for value in one.tolist()] for one in shown), strict=True)
     lines: list[tuple[Cell, ...]] = [(*name, *told) for name, told in zip(names, cells, strict=True)]
     header = ("party", "column", "coefficient", "standard error")
     return ResultTable(header[: 2 + results], tuple(lines), facts)
 
 
-def _columns(step: Step) -> tuple[int, ...]:
+def columns_of(step: Step) -> tuple[int, ...]:
     """How many features each owner names, by rank; preparation may make more of them."""
     counts = [len(step.inputs[role].columns) for role in aligned_columns.owners_of(step)]
     return (counts[0] - 1, *counts[1:])
 
 
-def _check(step: Step) -> None:
+def check(step: Step) -> None:
+    """Check parties, label and recipients of a step that trains.
+
+    Raises:
+        InvalidRequest: by field.
+    """
     aligned_columns.check_parties(step)
     at = f"steps.{step.id}"
     own = [column.name for column in step.inputs["owner-1"].columns]
     if step.params["label"] not in own:
         raise InvalidRequest(f"{at}.params.label", f"one of owner-1's {', '.join(own)}", "another column")
+    if not step.recipients and not is_split(step):
+        raise InvalidRequest(f"{at}.recipients", "who receives the coefficients", "nobody")
+
+
+def _check(step: Step) -> None:
+    check(step)
+    at = f"steps.{step.id}"
     if step.params.get("patience", 0) and not step.params.get("test_percent", 0):
         raise InvalidRequest(f"{at}.params.patience", "0 where test_percent is 0", "a patience")
     asks_errors = step.params.get("standard_errors", "none") == "told"
     if asks_errors and (step.params.get("l2_micro") or step.params.get("patience")):
         expected = "none with an l2_micro or a patience, under which they mean nothing"
         raise InvalidRequest(f"{at}.params.standard_errors", expected, "told")
-    if not step.recipients and not _is_split(step):
-        raise InvalidRequest(f"{at}.recipients", "who receives the coefficients", "nobody")
 
 
-def _plan(step: Step) -> Plan:
+def plan_of_fit(step: Step) -> Plan:
     """A fit over all columns: coefficients to the recipients, or to the owners and to them how it went."""
     sources = {role: source(step, role) for role in step.inputs}
     together = f"{step.id}.together"
@@ -284,7 +271,7 @@ def _plan(step: Step) -> Plan:
     owners = tuple(one.owner for one in sources.values())
     fitted: tuple[Operator, ...] = (
         Aggregate(step.id, together, (), (("coefficients", "fit", every), ("epochs", "fit", every))),
-        Reveal(step.id, ("coefficients",), owners if _is_split(step) else step.recipients),
+        Reveal(step.id, ("coefficients",), owners if is_split(step) else step.recipients),
         Reveal(step.id, ("epochs",), step.recipients),
     )
     selected = Select(together, tuple(one.id for one in sources.values()), rows=step.after[0])
@@ -294,10 +281,10 @@ def _plan(step: Step) -> Plan:
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     aligned = min(rows.values())
     settings, tested = settings_of(step), HeldOut.of(b"", step).size(aligned)
-    layout = Layout(aligned - tested, _columns(step), tested if settings.patience else 0)
+    layout = Layout(aligned - tested, columns_of(step), tested if settings.patience else 0)
     parties = len(step.parties)
     cost = costs.training(layout, settings, parties) + runtime_costs.stated(parties, 0)
-    if _is_split(step):
+    if is_split(step):
         cost += costs.coefficients(layout) * (1 + settings.standard_errors)
     whole = runtime_costs.run(parties)
     roles = [f"owner-{number}" for number in range(1, len(step.inputs) + 1)]
@@ -397,7 +384,7 @@ def _component(family: Family, summary: str) -> Component:
         resumes=True,
         protocol=vertical.SPEC,
         run=_run,
-        plan=_plan,
+        plan=plan_of_fit,
         check_step=_check,
         check_follows=aligned_columns.check_follows,
         estimate=_estimate,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from exchange.errors import InvalidRequest
 from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.network.part import NetworkPart
 from exchange.jobs.own_clusters import OwnClusters
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.results import Cell, ResultTable
@@ -17,7 +18,9 @@ from policies.plans import Plan
 
 __all__ = ["COMPONENT", "ModelPart", "text"]
 
-_CLUSTERS = "model/kmeans-columns"
+_CLUSTERS, _NETWORK = "model/kmeans-columns", "model/network"
+_SPLITS = {_CLUSTERS: "centres", _NETWORK: "coefficients"}
+"""By which parameter a step says that each owner keeps its own part."""
 _DIGITS = 12
 
 
@@ -70,11 +73,14 @@ class ModelPart:
 
 def _run(context: StepContext) -> Outcome:
     (name,) = context.step.after
-    is_clusters = context.before[name].component == _CLUSTERS
-    table = (
-        OwnClusters.decode(context.earlier[name]).table() if is_clusters else _of_model(context.earlier[name])
-    )
+    table = _table(context.before[name].component, context.earlier[name])
     return Outcome(local=b"", files=table.files())
+
+
+def _table(component: str, raw: bytes) -> ResultTable:
+    if component == _CLUSTERS:
+        return OwnClusters.decode(raw).table()
+    return NetworkPart.decode(raw).table() if component == _NETWORK else _of_model(raw)
 
 
 def _of_model(raw: bytes) -> ResultTable:
@@ -103,14 +109,15 @@ def _check(step: Step) -> None:
 
 
 def _check_follows(step: Step, before: Step) -> None:
-    if before.component != _CLUSTERS:
+    if before.component not in _SPLITS:
         return
     reader = step.parties["reader"]
     if before.role_of(reader) not in before.inputs:
         raise InvalidRequest(f"steps.{step.id}.parties.reader", f"an owner in step {before.id}", reader)
-    if before.params.get("centres") != "split":
-        at = f"steps.{before.id}.params.centres"
-        raise InvalidRequest(at, f"split, as step {step.id} reads an owner's own centres", "recipients")
+    name = _SPLITS[before.component]
+    if before.params.get(name) != "split":
+        at = f"steps.{before.id}.params.{name}"
+        raise InvalidRequest(at, f"split, as step {step.id} reads an owner's own {name}", "recipients")
 
 
 def _plan(step: Step) -> Plan:
@@ -121,11 +128,12 @@ def _plan(step: Step) -> Plan:
 COMPONENT = Component(
     name="model/part",
     version=1,
-    summary="The owner who asked reads the coefficients, or the centres of clusters, in its own columns.",
+    summary="The owner who asked reads coefficients, weights of a network or centres of clusters, "
+    "in its own columns.",
     roles={"reader": None},
     params={},
     output_type="report",
-    needs=frozenset({_CLUSTERS, *(f"model/{family}" for family in Family)}),
+    needs=frozenset({*_SPLITS, *(f"model/{family}" for family in Family)}),
     protocol=None,
     run=_run,
     plan=_plan,

@@ -21,18 +21,24 @@ from exchange.jobs.component import (
     RoleInput,
     StepContext,
     one_of,
-    source,
     whole_number,
 )
 from exchange.jobs.estimates import Estimate
 from exchange.jobs.regression.part import ModelPart
-from exchange.jobs.results import ResultTable
 from exchange.jobs.scoring.part import ScorePart, Unit
-from exchange.jobs.scoring.rows import ALIGNING, PART, check_after, check_before, scored_rows
+from exchange.jobs.scoring.rows import (
+    ALIGNING,
+    PART,
+    check_after,
+    check_before,
+    check_split,
+    files_of,
+    plan_of_scores,
+    scored_rows,
+)
 from exchange.jobs.spec import Step
 from federated.vertical import Family, scoring
 from policies.column_control import Level
-from policies.plans import Compute, Plan, Reveal, Select
 
 __all__ = ["COMPONENT"]
 
@@ -47,13 +53,12 @@ def _run(context: StepContext) -> Outcome:
     if not set(model.columns) <= {column.name for column in step.inputs[context.role].columns}:
         raise JobFailed(f"step {step.id}: expected a model of columns as they are, got another")
     rows = scored_rows(context, model.held_out)
-    part = ScorePart(
-        Unit(model.family, model.label_mean, model.label_deviation), rows, _parts(context, model, rows)
-    )
+    unit = Unit(model.family, model.label_mean, model.label_deviation)
+    part = ScorePart(unit, rows, _parts(context, model, rows))
     if step.params["scores"] == "shared":
         return Outcome(local=part.encode())
     fitted = scoring.open_scores(context.mesh(), part.parts, context.rng)
-    return Outcome(local=part.encode(), files={} if fitted is None else _files(part, fitted))
+    return Outcome(local=part.encode(), files={} if fitted is None else files_of(unit, rows, fitted))
 
 
 def _parts(context: StepContext, model: ModelPart, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -70,20 +75,6 @@ def _parts(context: StepContext, model: ModelPart, rows: NDArray[np.int64]) -> N
     return scoring.part_of_scores(read, model.columns, means, deviations, coefficients, intercept)
 
 
-def _files(part: ScorePart, fitted: NDArray[np.float64]) -> dict[str, bytes]:
-    """Scores by number of the label holder's rows: probabilities, or expected values of the label.
-
-    The table has a name of its own, for a report on an evaluation in the same job to leave it there.
-    """
-    unit = part.unit
-    scores = part.family.mean_of(fitted) * float(unit.label_deviation) + float(unit.label_mean)
-    order = np.argsort(part.rows)
-    lines = zip(part.rows[order].tolist(), (f"{score:.6f}" for score in scores[order].tolist()), strict=True)
-    facts = {"family": unit.family, "rows": len(fitted)}
-    files = ResultTable(("row", "score"), tuple(lines), facts).files()
-    return {"result.json": files["result.json"], "scores.csv": files["table.csv"]}
-
-
 def _check(step: Step) -> None:
     check_after(step)
     at = f"steps.{step.id}"
@@ -95,21 +86,8 @@ def _check(step: Step) -> None:
 
 def _check_follows(step: Step, before: Step) -> None:
     check_before(step, before, _TRAINING)
-    if before.component in _TRAINING and before.params["coefficients"] != "split":
-        raise InvalidRequest(f"steps.{before.id}.params.coefficients", "split, for model/score", "recipients")
-
-
-def _plan(step: Step) -> Plan:
-    """Scores are computed row by row from all columns and shown to the label's owner, or to nobody."""
-    sources = [source(step, f"owner-{number}") for number in range(1, len(step.inputs) + 1)]
-    together = f"{step.id}.together"
-    every = tuple(f"{one.id}.{name}" for one in sources for name in one.columns)
-    return (
-        *sources,
-        Select(together, tuple(one.id for one in sources), rows=step.after[0]),
-        Compute(step.id, together, "score", every),
-        Reveal(step.id, ("score",), step.recipients),
-    )
+    if before.component in _TRAINING:
+        check_split(step, before)
 
 
 def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
@@ -152,7 +130,7 @@ COMPONENT = Component(
     releasing=frozenset(),
     protocol=scoring.SCORING,
     run=_run,
-    plan=_plan,
+    plan=plan_of_scores,
     check_step=_check,
     check_follows=_check_follows,
     estimate=_estimate,

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors import columns as connected
-from exchange.errors import InvalidRequest, JobFailed
+from exchange.errors import JobFailed
 from exchange.jobs.boosting.part import Structure, TreesPart, score_table
 from exchange.jobs.component import Component, Outcome, Param, RoleInput, StepContext, source, whole_number
 from exchange.jobs.estimates import Estimate
-from exchange.jobs.scoring.rows import ALIGNING, PART, check_after, check_before, scored_rows
+from exchange.jobs.scoring.rows import ALIGNING, PART, check_before, check_told, scored_rows
 from exchange.jobs.spec import Step
 from federated import boosting
 from federated.boosting import Settings, scoring
@@ -63,13 +63,6 @@ def _files(part: TreesPart, known: Structure, rows: NDArray[np.int64], margins: 
     }
     files = score_table(rows[order], scores, facts).files()
     return {"result.json": files["result.json"], "scores.csv": files["table.csv"]}
-
-
-def _check(step: Step) -> None:
-    check_after(step)
-    if step.recipients != (step.parties[_HOLDER],):
-        got = ", ".join(step.recipients) or "nobody"
-        raise InvalidRequest(f"steps.{step.id}.recipients", f"{_HOLDER}, who alone gets scores", got)
 
 
 def _check_follows(step: Step, before: Step) -> None:
@@ -135,7 +128,7 @@ COMPONENT = Component(
     protocol=boosting.SCORING,
     run=_run,
     plan=_plan,
-    check_step=_check,
+    check_step=check_told,
     check_follows=_check_follows,
     estimate=_estimate,
 )

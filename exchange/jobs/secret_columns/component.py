@@ -7,7 +7,7 @@ party releases its share of the answer, sealed to the recipient, who alone can p
 from __future__ import annotations
 
 import decimal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
@@ -194,11 +194,11 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     return _counted(step, min(rows.values()), None, "as many aligned rows as the step before leaves")
 
 
-def _estimate_after(step: Step, before: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
+def _estimate_after(step: Step, before: Sequence[Step], rows: Mapping[str, int]) -> dict[str, Estimate]:
     """After ``psi/shared`` there is a row for each of the left's, and its columns are inputs of all three."""
-    if before.component != hidden.COMPONENT_NAME:
+    if before[0].component != hidden.COMPONENT_NAME:
         return _estimate(step, rows)
-    return _counted(step, rows[hidden.SIDES["left"]], before, "")
+    return _counted(step, rows[hidden.SIDES["left"]], before[0], "")
 
 
 def _counted(step: Step, aligned: int, before: Step | None, assumes: str) -> dict[str, Estimate]:

@@ -15,6 +15,7 @@ from mpc import replicated
 from mpc.errors import InvalidInput, PeerAborted, ValueOutOfRange
 from mpc.mesh import Mesh
 from mpc.replicated import LIMIT, SPEC, Runtime, Shared, comparison, costs, kernels, permuting
+from mpc.replicated.clipping import clipped
 from mpc.replicated.costs import Cost
 from mpc.replicated.suppression import large_enough
 from mpc.testing import DeterministicRandomness, mesh_of, mesh_outcomes, run_mesh
@@ -262,6 +263,20 @@ def test_groups_below_the_least_are_left_out_and_more_where_these_are_few(
     assert compute(program, np.array(counts)) == [[alone, together]] * 3
 
 
+@pytest.mark.parametrize(("low", "high", "bits"), [(0, 9, 6), (-5, 5, 6), (3, 3, 64), (-(2**61), 2**61, 64)])
+def test_values_are_cut_off_at_public_bounds_and_it_is_known_which_were_between(
+    low: int, high: int, bits: int
+) -> None:
+    a = np.concatenate([np.arange(-20, 20), [low - 1, low, high, high + 1]]).reshape(2, -1)
+
+    def program(rt: Runtime, xs: list[Shared]) -> Any:
+        return [rt.open(one, EVERYONE) for one in clipped(rt, xs[0], low, high, bits=bits)]
+
+    for values, inside in compute(program, a):
+        np.testing.assert_array_equal(values, np.clip(a, low, high))
+        np.testing.assert_array_equal(inside, (low <= a) & (a <= high))
+
+
 @pytest.mark.parametrize("part", [Fraction(1, 2), Fraction(1), Fraction(1, 10), Fraction(37, 100)])
 def test_quantiles_are_those_of_the_chosen_rows(part: Fraction) -> None:
     values, chosen = RNG.integers(0, 2**7, 40), RNG.integers(0, 2, (3, 40))
@@ -306,6 +321,8 @@ OPERATIONS: dict[str, tuple[Program, Cost]] = {
         costs.order_of(70, [4]) + costs.reorder(70, 2),
     ),
     "groups": (lambda rt, xs: rt.group_sums(xs[:1], xs, [4]), costs.group_sums(70, 2, [4])),
+    "clipped": (lambda rt, xs: clipped(rt, xs[0], -3, 7), costs.clipped(70)),
+    "clipped-of-20": (lambda rt, xs: clipped(rt, xs[0], 0, 7, bits=20), costs.clipped(70, 20)),
     "quotient": (lambda rt, xs: rt.quotient(xs[0], 10), costs.quotient(70)),
     "sigmoid": (lambda rt, xs: rt.sigmoid(xs[0], 20), costs.sigmoid(70)),
     "exponential": (lambda rt, xs: rt.exponential(xs[0], 20), costs.exponential(70)),
