@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exchange.jobs.regression.part import text
 from exchange.scoring.errors import ScoreFailed
-from federated.scorecard import reasons
-from ledger import canonical
+from ledger import base64url, canonical
 from ledger.errors import NotCanonical
 
-__all__ = ["ABSENT", "Partial", "encode_answer", "partials_of", "read_answer"]
+__all__ = ["ABSENT", "Partial", "encode_answer", "read_answer"]
 
 
 @dataclass(frozen=True)
@@ -24,46 +20,37 @@ class Partial:
     """One owner's part of a person's score.
 
     Attributes:
-        score: None: the owner has no row of the person, or has not answered.
+        value: what its columns add to the score, or of trees the sides at its splits, a bit each; None: it
+            has no row of the person, or has not answered.
         reasons: columns that take points off, with these, the worst first; as many as the owner filed.
     """
 
-    score: float | None = field(repr=False)
+    value: float | bytes | None = field(repr=False)
     reasons: tuple[tuple[str, float], ...] = field(default=(), repr=False)
 
 
 ABSENT: Final = Partial(None)
 
 
-def partials_of(found: NDArray[np.float64], columns: Sequence[str], most: int) -> list[Partial]:
-    """What a table has of some persons.
-
-    Args:
-        found: float64[1 + columns, persons], or float64[1, persons] without reasons; NaN of who has no row.
-        columns: their names.
-        most: reasons of a person.
-    """
-    if not most:
-        return [ABSENT if math.isnan(score) else Partial(score) for score in found[0].tolist()]
-    return [
-        ABSENT
-        if math.isnan(own[0])
-        else Partial(float(own[0]), tuple((columns[at], float(own[1 + at])) for at in worst if at >= 0))
-        for own, worst in zip(found.T, reasons(found[1:], most).tolist(), strict=True)
-    ]
-
-
 def encode_answer(partials: Sequence[Partial]) -> bytes:
     """What an owner answers: of each person in order, null where it has no row."""
     return canonical.encode(
         {
-            "partials": [None if one.score is None else text(one.score) for one in partials],
+            "partials": [_told(one.value) for one in partials],
             "reasons": [[[name, text(points)] for name, points in one.reasons] for one in partials],
         }
     )
 
 
-def read_answer(raw: bytes, persons: int, columns: Sequence[str] = (), most: int = 0) -> list[Partial]:
+def _told(value: float | bytes | None) -> str | None:
+    if isinstance(value, bytes):
+        return base64url.encode(value)
+    return None if value is None else text(value)
+
+
+def read_answer(
+    raw: bytes, persons: int, columns: Sequence[str] = (), most: int = 0, splits: int | None = None
+) -> list[Partial]:
     """Read what ``encode_answer`` made.
 
     Args:
@@ -71,9 +58,10 @@ def read_answer(raw: bytes, persons: int, columns: Sequence[str] = (), most: int
         persons: that were asked about.
         columns: that the owner filed.
         most: reasons of a person that it filed.
+        splits: of trees, on its columns; None of what adds up.
 
     Raises:
-        ScoreFailed: it has another form, another number of persons, or reasons that were not filed.
+        ScoreFailed: it has another form, another number of persons or sides, or reasons that were not filed.
     """
     try:
         answer = canonical.decode(raw)
@@ -87,11 +75,21 @@ def read_answer(raw: bytes, persons: int, columns: Sequence[str] = (), most: int
         ):
             raise ValueError
         return [
-            Partial(None if score is None else _finite(score), _reasons(own, columns, most))
+            Partial(None if score is None else _value(score, splits), _reasons(own, columns, most))
             for score, own in zip(scores, named, strict=True)
         ]
     except (NotCanonical, ValueError):
         raise ScoreFailed(f"expected {persons} partial scores, got something else") from None
+
+
+def _value(given: object, splits: int | None) -> float | bytes:
+    if splits is None:
+        return _finite(given)
+    sides = base64url.decode(str(given))
+    beyond = int.from_bytes(sides, "big") & ((1 << (8 * len(sides) - splits)) - 1) if sides else 0
+    if len(sides) != -(-splits // 8) or beyond:
+        raise ValueError
+    return sides
 
 
 def _reasons(given: object, columns: Sequence[str], most: int) -> tuple[tuple[str, float], ...]:

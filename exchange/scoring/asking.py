@@ -7,8 +7,7 @@ Identifiers are in this process's memory while the call lasts, and go to the own
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -22,7 +21,7 @@ from exchange.scoring.admission import TECHNIQUE
 from exchange.scoring.answers import ABSENT, Partial, read_answer
 from exchange.scoring.errors import ScoreRefused
 from exchange.scoring.registry import Models
-from exchange.scoring.served import Reading
+from exchange.scoring.served import ServedPart
 from exchange.scoring.serving import encode_call
 from exchange.store import ScoreQuestion, ScoringRepository
 from ledger import base64url
@@ -91,26 +90,32 @@ class Score:
     reasons: tuple[Reason, ...] = field(default=(), repr=False)
 
 
-def combine(
-    meaning: Callable[[float], Reading], partials: Mapping[str, Partial], fallback: set[str]
-) -> Score:
-    """Add partial scores up.
+def combine(part: ServedPart, told: Mapping[str, Sequence[Partial]], fallback: set[str]) -> list[Score]:
+    """Put the owners' parts of persons together.
 
     Args:
-        meaning: what a sum stands for.
-        partials: by owner's name.
-        fallback: the owners whose absent partial counts as 0, a person at the mean of their columns.
+        part: the label holder's.
+        told: of each owner by name, in the order of the model, the part of each person.
+        fallback: the owners of whom a person at the mean of their columns stands for an absent part.
 
     Returns:
-        The score; where one is absent whose owner has no fallback, nothing but whose it is.
+        The scores; where a part is absent whose owner has no fallback, nothing but whose it is.
     """
-    absent = {name for name, partial in partials.items() if partial.score is None}
-    if missing := absent - fallback:
-        return Score(None, None, (), tuple(sorted(missing)))
-    total = math.fsum(one.score for one in partials.values() if one.score is not None)
-    reasons = (Reason(name, *one) for name, partial in partials.items() for one in partial.reasons)
-    worst = tuple(sorted(reasons, key=lambda one: one.points))
-    return Score(*meaning(total), tuple(sorted(absent)), reasons=worst)
+    persons = list(zip(*told.values(), strict=True))
+    absent = [{name for name, one in zip(told, parts, strict=True) if one.value is None} for parts in persons]
+    scored = [at for at, names in enumerate(absent) if names <= fallback]
+    readings = dict(
+        zip(scored, part.read([[own[at] for at in scored] for own in told.values()]), strict=True)
+    )
+    scores = []
+    for at, parts in enumerate(persons):
+        if at not in readings:
+            scores.append(Score(None, None, missing=tuple(sorted(absent[at] - fallback))))
+            continue
+        named = (Reason(name, *why) for name, one in zip(told, parts, strict=True) for why in one.reasons)
+        worst = tuple(sorted(named, key=lambda one: one.points))
+        scores.append(Score(*readings[at], tuple(sorted(absent[at])), reasons=worst))
+    return scores
 
 
 @dataclass(frozen=True)
@@ -170,17 +175,14 @@ class Asking:
         if not any(is_a(asked.purpose, purpose) for purpose in row["purposes"]):
             raise ScoreRefused(("model.purpose",), "the purpose is none of the model's")
         owners = {did: self._owner(did, row, asked.purpose) for did in row["parties"][1:]}
-        own = self._models.partials(row, asked.persons)
-        partials = {self._name(self._keys.did): own}
+        part, own = self._models.served(row), self._models.partials(row, asked.persons)
+        told = dict.fromkeys([self._name(self._keys.did), *(owner.name for owner in owners.values())], own)
         pending = self._begun(list(owners.values()), row, asked)
-        for owner in reversed(list(owners.values())):  # the last one's call is made where its answer is read
-            partials[owner.name] = self._answered(owner, row, asked, pending[owner.name])
+        each = list(zip(owners.values(), part.splits(1 + len(owners))[1:], strict=True))
+        for owner, count in reversed(each):  # the last one's call is made where its answer is read
+            told[owner.name] = self._answered(owner, row, asked, pending[owner.name], count)
         fallback = {owner.name for did, owner in owners.items() if row["parts"][did]["fallback"] == "mean"}
-        meaning = self._models.served(row).read
-        return row["version"], [
-            combine(meaning, {name: line[at] for name, line in partials.items()}, fallback)
-            for at in range(len(asked.persons))
-        ]
+        return row["version"], combine(part, told, fallback)
 
     def _begun(
         self, owners: list[_Owner], row: Mapping[str, Any], asked: Asked
@@ -209,11 +211,16 @@ class Asking:
         return pending
 
     def _answered(
-        self, owner: _Owner, row: Mapping[str, Any], asked: Asked, answer: Callable[[], bytes]
+        self,
+        owner: _Owner,
+        row: Mapping[str, Any],
+        asked: Asked,
+        answer: Callable[[], bytes],
+        splits: int | None,
     ) -> list[Partial]:
         """An owner's partial scores; a ticket that a receipt has overtaken is signed anew, once."""
         filed = row["parts"][owner.peer[0]]
-        stated = (len(asked.persons), filed["columns"], filed.get("reasons", 0))
+        stated = (len(asked.persons), filed["columns"], filed.get("reasons", 0), splits)
         try:
             try:
                 return read_answer(answer(), *stated)

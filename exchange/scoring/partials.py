@@ -1,10 +1,10 @@
-"""Tables of partial scores: for each person of an asset, what its columns add to the score, found at once.
+"""Tables of an owner's part of the scores of all persons of an asset, found at once.
 
 A table is one file, made once for a version of the asset: keyed hashes of the identifiers in ascending order,
-the partial scores beside them and, where reasons are told, what each column adds: 16 bytes a person, and 8
-for each such column, mapped into memory. Without this node's key it names
-nobody. Two of ten million persons have the same hash of 64 bits with a probability below 3e-6; then the table
-is not made, as with an identifier that is there twice.
+8 bytes a person, and beside them what the part keeps of each (`ServedPart.words`): the partial score, what
+each column adds where reasons are told, or sides at splits. It is mapped into memory. Without this node's
+key it names nobody. Two of ten million persons have the same hash of 64 bits with a probability below 3e-6;
+then the table is not made, as with an identifier that is there twice.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from exchange.jobs.keyed_hashes import keyed_hashes
 from exchange.scoring.served import ServedPart
 
 __all__ = ["PartialTable", "make_table"]
-
-_Floats = NDArray[np.float64]
 
 
 def make_table(
@@ -47,7 +45,7 @@ def make_table(
         rules: bring identifiers to one form.
         part: of the model.
         secret: 1 to 64 bytes, of this node; keys the hashes.
-        by_column: also keep what each column adds, for reasons.
+        by_column: as `ServedPart.words` has it.
 
     Returns:
         Number of persons.
@@ -57,14 +55,13 @@ def make_table(
         DuplicateIdentifiers: with the number of rows beyond the first of each.
         MissingValues, WrongColumnType, InvalidInput: of a column.
     """
-    lines, empty = [np.zeros((2 + len(part.columns) * by_column, 0), np.uint64)], 0
+    lines, empty = [np.zeros((1 + part.width(by_column=by_column), 0), np.uint64)], 0
     for batch in batches:
         texts = identifiers.normalise(batch.column(key_column), rules, key_column)
         empty += identifiers.count_empty([texts])
         if not empty:
-            own = part.contributions(batch)
-            scores = np.stack([part.base + own.sum(axis=0), *(own if by_column else ())])
-            lines.append(np.concatenate([_hashed(texts, secret)[None], scores.view(np.uint64)]))
+            words = part.words(batch, by_column=by_column)
+            lines.append(np.concatenate([_hashed(texts, secret)[None], words]))
     if empty:
         raise EmptyIdentifiers(key_column, empty)
     table = np.concatenate(lines, axis=1)
@@ -93,20 +90,21 @@ class PartialTable:
 
     def __init__(self, path: Path, rules: Sequence[str], secret: bytes) -> None:
         table = np.load(path, mmap_mode="r")
-        self._hashes, self._scores = table[0], table[1:].view(np.float64)
+        self._hashes, self._words = table[0], table[1:]
         self._rules, self._secret = tuple(rules), secret
 
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def find(self, persons: Sequence[str]) -> _Floats:
-        """The partial scores of some persons, and what each column adds where that is kept.
+    def find(self, persons: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """What is kept of some persons.
 
         Args:
             persons: identifiers, in any form that the rules bring to the table's.
 
         Returns:
-            float64[1 + columns, persons]; NaN of those who are not in the table.
+            uint64[width, persons], which means nothing of those who are not in the table, and bool[persons],
+            who is.
 
         Raises:
             InvalidIdentifiers: some are none, by the rules; with their number.
@@ -114,5 +112,5 @@ class PartialTable:
         wanted = _hashed(identifiers.normalise(pa.array(persons, pa.string()), self._rules), self._secret)
         places = np.minimum(np.searchsorted(self._hashes, wanted), max(len(self) - 1, 0))
         if not len(self):
-            return np.full((len(self._scores), len(persons)), np.nan)
-        return np.where(self._hashes[places] == wanted, self._scores[:, places], np.nan)
+            return np.zeros((len(self._words), len(persons)), np.uint64), np.zeros(len(persons), np.bool_)
+        return self._words[:, places], self._hashes[places] == wanted

@@ -9,6 +9,7 @@ from exchange.identity import NodeKeys, seal_to
 from exchange.jobs.spec import JobSpec, Step
 from exchange.node.checkpoints import unpack
 from exchange.node.runner import release_context
+from exchange.scoring.served import without_rows
 from exchange.store import JobRepository
 from ledger import base64url, canonical, commitments
 from ledger.rules.models import COMPONENTS
@@ -24,7 +25,7 @@ class Trained:
         owners: DIDs of all owners of the model, the label holder first.
         asset: what this owner trained on.
         component: that trained it.
-        part: its coefficients or points, as the step has left them.
+        part: its coefficients, points or splits, as the step has left them, without rows.
     """
 
     owners: tuple[str, ...]
@@ -46,13 +47,14 @@ def trained(jobs: JobRepository, keys: NodeKeys, job: str, step_id: str) -> Trai
     step = JobSpec.parse(raw).step(step_id)
     if step.component not in COMPONENTS:
         raise Conflict(f"step {step_id} trained no model: it is {step.component}")
-    if step.params["coefficients"] != "split":
+    if step.params.get("coefficients", "split") != "split":
         raise Conflict(f"the coefficients of step {step_id} went to its recipients; its owners keep none")
     role = step.role_of(keys.did)
     if role not in step.inputs:
         raise NotFound(f"this participant owns no column of step {step_id}")
     finished = unpack(keys.open_sealed(kept, release_context(job, step_id, keys.did, keys.did)))
-    return Trained(_owners(step), step.inputs[role].asset, step.component, finished.outcome.local)
+    part = without_rows(step.component, finished.outcome.local)
+    return Trained(_owners(step), step.inputs[role].asset, step.component, part)
 
 
 def _owners(step: Step) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from exchange.identity import NodeKeys
 from exchange.node.assets import Assets
 from exchange.node.ledger_client import FinalEntry, LedgerClient
 from exchange.scoring.admission import column_uses
-from exchange.scoring.answers import Partial, partials_of
+from exchange.scoring.answers import Partial
 from exchange.scoring.partials import PartialTable, make_table
 from exchange.scoring.parts import Trained, open_part, seal_part, trained
 from exchange.scoring.requests import Filing
@@ -149,6 +149,8 @@ class Models:
         is_first = found.owners[0] == self._keys.did
         if is_first and filing.fallback != "none":
             raise InvalidRequest("fallback", "none, of the part with the intercept", filing.fallback)
+        if filing.fallback != "none" and not part.has_mean:
+            raise InvalidRequest("fallback", f"none of {found.component}", filing.fallback)
         filed: dict[str, Any] = {
             "asset": asset,
             "key": filing.key,
@@ -158,7 +160,7 @@ class Models:
             "rates": filing.rates(),
         }
         if filing.reasons:
-            if not part.is_card:
+            if not part.has_points:
                 raise InvalidRequest(
                     "reasons", f"0 of {found.component}, which has no points", str(filing.reasons)
                 )
@@ -246,7 +248,8 @@ class Models:
             InvalidIdentifiers: some are none, by the rules; with their number.
         """
         filed = row["parts"][self._keys.did]
-        return partials_of(self.table(row).find(persons), filed["columns"], filed.get("reasons", 0))
+        found, known = self.table(row).find(persons)
+        return self.served(row).partials(found, known, filed.get("reasons", 0))
 
     def is_ready(self, row: Mapping[str, Any]) -> bool:
         """Whether this owner's table of a version is made."""

@@ -8,7 +8,7 @@ learns what.
 from federated.boosting.binning import Binned, bin_columns
 from federated.boosting.objectives import auc, check_label, confusion, scores
 from federated.boosting.protocol import Ensemble, OwnPart, feature_owner, label_holder
-from federated.boosting.scoring import SCORING, margins_of, tell_sides
+from federated.boosting.scoring import SCORING, followed, margins_of, sides, splits_of, tell_sides
 from federated.boosting.settings import SPEC, Objective, Settings, Sizes
 from federated.boosting.trees import OwnSplit, Split, Tree
 
@@ -29,8 +29,11 @@ __all__ = [
     "check_label",
     "confusion",
     "feature_owner",
+    "followed",
     "label_holder",
     "margins_of",
     "scores",
+    "sides",
+    "splits_of",
     "tell_sides",
 ]

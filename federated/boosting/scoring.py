@@ -9,6 +9,7 @@ The label holder has the structure and follows every row down every tree.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -23,7 +24,17 @@ from mpc.mesh import ConfirmedMesh
 from mpc.spec import Adversary, ProtocolSpec
 from mpc.transcript import CONFIRMATION_BYTES
 
-__all__ = ["PIECE_ROWS", "SCORING", "bytes_sent", "margins_of", "rounds", "tell_sides"]
+__all__ = [
+    "PIECE_ROWS",
+    "SCORING",
+    "bytes_sent",
+    "followed",
+    "margins_of",
+    "rounds",
+    "sides",
+    "splits_of",
+    "tell_sides",
+]
 
 Floats = NDArray[np.float64]
 Sides = NDArray[np.bool_]
@@ -89,10 +100,7 @@ def margins_of(
     if peers.rank != 0:
         raise InvalidInput(f"expected the label holder at rank 0, got rank {peers.rank}")
     rows = _checked(columns)
-    counts = [0] * peers.size
-    for tree in trees:
-        for split in tree.splits.values():
-            counts[split.owner] += 1
+    counts = splits_of(trees, peers.size)
     for peer in peers.peers:
         peers[peer].send("sizes", _sizes(rows, counts[peer]))
     for peer in peers.peers:
@@ -100,13 +108,13 @@ def margins_of(
     found = [np.zeros((len(base), 0))]
     for start in range(0, rows, PIECE_ROWS):
         piece = [column[start : start + PIECE_ROWS] for column in columns]
-        told, size = [_sides(piece, own)], len(piece[0])
+        told, size = [sides(piece, own)], len(piece[0])
         width = -(-size // 8)
         for peer in peers.peers:
             payload = messages.receive_bytes(peers[peer], "sides", counts[peer] * width)
             packed = np.frombuffer(payload, dtype=np.uint8).reshape(counts[peer], width)
             told.append(messages.unpacked_sides(packed, size))
-        found.append(_followed(base, trees, told, size))
+        found.append(followed(base, trees, told, size))
         progress(start + size, rows)
     peers.confirm()
     return np.concatenate(found, axis=1)
@@ -127,7 +135,7 @@ def tell_sides(
     _check_sizes(peer.receive("sizes"), rows, len(own))
     for start in range(0, rows, PIECE_ROWS):
         piece = [column[start : start + PIECE_ROWS] for column in columns]
-        messages.send_bytes(peer, "sides", np.packbits(_sides(piece, own), axis=1).tobytes())
+        messages.send_bytes(peer, "sides", np.packbits(sides(piece, own), axis=1).tobytes())
         progress(start + len(piece[0]), rows)
     peers.confirm()
 
@@ -177,14 +185,39 @@ def _check_sizes(payload: bytes, rows: int, splits: int) -> None:
     reader.finish()
 
 
-def _sides(columns: Sequence[Floats], own: Sequence[OwnSplit]) -> Sides:
-    """Which rows go left at each own split: bool[splits, rows]."""
-    sides = [columns[one.column] <= one.threshold for one in own]
-    return np.array(sides, dtype=np.bool_).reshape(len(own), len(columns[0]))
+def sides(columns: Sequence[Floats], own: Sequence[OwnSplit]) -> Sides:
+    """Which rows go left at each own split: bool[splits, rows].
+
+    Args:
+        columns: own columns, float64[rows] each, in the order of training; at least one.
+        own: own splits, by record.
+
+    Security: local. Leaks: nothing; local. Cost: local. Source: see `SCORING`.
+    """
+    found = [columns[one.column] <= one.threshold for one in own]
+    return np.array(found, dtype=np.bool_).reshape(len(own), len(columns[0]))
 
 
-def _followed(base: Sequence[float], trees: Sequence[Tree], told: Sequence[Sides], rows: int) -> Floats:
-    """The margins of rows whose sides at the splits of each owner are known."""
+def splits_of(trees: Sequence[Tree], owners: int) -> tuple[int, ...]:
+    """How many splits each owner has, by rank."""
+    counts = Counter(split.owner for tree in trees for split in tree.splits.values())
+    return tuple(counts[owner] for owner in range(owners))
+
+
+def followed(base: Sequence[float], trees: Sequence[Tree], told: Sequence[Sides], rows: int) -> Floats:
+    """The margins of rows whose sides at the splits of each owner are known.
+
+    Args:
+        base: the margins before the first tree, one or one for each class.
+        trees: structure and leaves, by round, and in a round by class.
+        told: bool[splits, rows] of each owner, by rank.
+        rows: their number.
+
+    Returns:
+        float64[classes or 1, rows].
+
+    Security: local. Leaks: nothing; local. Cost: local. Source: see `SCORING`.
+    """
     margins: Floats = np.repeat(np.array(base)[:, None], rows, axis=1)
     for number, tree in enumerate(trees):
         place = np.full(rows, ROOT, dtype=np.int64)

@@ -47,7 +47,9 @@ MAX_PERSONS = 1_000
 MAX_REASONS = 8
 """Columns that an owner names with a person's partial score, at most."""
 
-COMPONENTS: Final = frozenset({"model/linear", "model/logistic", "model/poisson", "model/scorecard"})
+COMPONENTS: Final = frozenset(
+    {"model/boosting", "model/linear", "model/logistic", "model/poisson", "model/scorecard"}
+)
 """What trains a model of which each owner keeps a part."""
 
 _DOMAIN = b"parley-score-ticket/v1\n"

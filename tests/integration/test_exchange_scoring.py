@@ -17,6 +17,7 @@ import pytest
 
 from exchange.cli.application import main
 from exchange.errors import InvalidRequest
+from exchange.jobs.boosting.part import TreesPart
 from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.scorecard.tables import OwnCard
 from exchange.scoring.answers import read_answer
@@ -25,6 +26,7 @@ from exchange.scoring.parts import open_part
 from exchange.scoring.serving import encode_call
 from exchange.sdk import NodeClient, NodeProblem
 from exchange.testing import ConsortiumInProcess
+from federated import boosting
 from ledger import base64url
 from ledger.entries import new_id
 from ledger.rules.models import ticket_message
@@ -36,7 +38,7 @@ PURPOSE, NARROWER, OTHER = "dpv:CustomerManagement", "dpv:CustomerSolvencyMonito
 COUNTED = "dpv:CustomerClaimsManagement"
 """For the test alone that counts receipts."""
 EXPIRES = "2099-01-01T00:00:00Z"
-MODEL, CARD = "lender/late", "lender/card"
+MODEL, CARD, TREES = "lender/late", "lender/card", "lender/trees"
 RNG = np.random.Generator(np.random.PCG64(11))
 PEOPLE = 300
 DEBT, INCOME, AGE = (
@@ -63,7 +65,7 @@ CONTROLS = {
         "age": ("feature", "AS_JOIN_PAYLOAD"),
     },
 }
-TRAINING = ["psi/ecdh", "model/logistic", "model/woe", "model/scorecard"]
+TRAINING = ["psi/ecdh", "model/logistic", "model/woe", "model/scorecard", "model/boosting"]
 ASSETS = {"lender": "lender/loans", "bureau": "bureau/people"}
 
 
@@ -137,6 +139,9 @@ class Owners:
         bins = {"label": "late", "iv": "split", "min_cohort": 20, "bins": 4}
         weigh = train | {"id": "weigh", "component": "model/woe", "params": bins}
         card = train | {"id": "card", "component": "model/scorecard", "after": ["match", "weigh"]}
+        growing = {"label": "late", "min_cohort": 50, "trees": 3, "depth": 2}
+        grow = train | {"id": "grow", "component": "model/boosting", "params": growing}
+        grow["parties"] = {"owner-1": lender, "owner-2": bureau}
         read = empty | {"id": "read", "component": "model/part", "parties": {"reader": lender}}
         spec = {
             "v": 1,
@@ -144,7 +149,7 @@ class Owners:
             "title": "Who is late",
             "purpose": PURPOSE,
             "agreements": {people: self.client("lender").agreements()[-1]["agreement"]},
-            "steps": [match, train, weigh, card, read | {"after": ["train"]}],
+            "steps": [match, train, weigh, card, grow, read | {"after": ["train"]}],
         }
         job = str(self.client("lender").submit(spec)["job"])
         self.client("lender").wait_job(job, timeout_s=90)
@@ -253,6 +258,28 @@ def test_the_score_by_a_card_is_the_sum_of_the_points_of_a_persons_bins(owners: 
     assert found["fallbacks"] == []
 
 
+def test_the_score_by_trees_is_that_of_the_trees_in_the_clear(owners: Owners) -> None:
+    with pytest.raises(NodeProblem, match="fallback: expected none of model/boosting"):
+        owners.publish(TREES, "grow")
+    drafted = max(row["version"] for row in owners.client("lender").models() if row["model"] == TREES)
+    filed = {"key": "id", "rules": ["trim", "upper"]}
+    owners.client("bureau").file_model_part(TREES, drafted, filed)
+    for name in ASSETS:
+        owners.client(name).wait_model(TREES, drafted, timeout_s=20)
+    first, second = (TreesPart.decode(owners.left(owner, TREES)) for owner in ASSETS)
+    assert first.structure is not None
+    assert second.own
+    people = np.array([60, 199, 240])
+    columns = [[DEBT[people]], [INCOME[people], AGE[people].astype(np.float64)]]
+    sides = [boosting.sides(*one) for one in zip(columns, (first.own, second.own), strict=True)]
+    expected = boosting.followed(first.structure.base, first.structure.trees, sides, len(people))
+    asked = ["P060", "P199", "P240", "P010"]
+    *found, absent = owners.client("lender").score(TREES, asked, purpose=PURPOSE, wait_ms=5000)
+    assert [one["score"] for one in found] == pytest.approx(expected[0].tolist())
+    assert found[0]["probability"] == pytest.approx(1 / (1 + math.exp(-found[0]["score"])))
+    assert (absent["score"], absent["missing"]) == (None, ["bureau"])
+
+
 def test_a_person_without_a_row_at_another_owner_is_scored_at_its_mean_and_it_is_said(owners: Owners) -> None:
     [one] = owners.score("P010")
     part = owners.part("lender")
@@ -307,7 +334,8 @@ def test_a_purpose_that_is_not_the_models_or_not_agreed_is_refused(owners: Owner
 
 
 def test_more_persons_than_the_owner_lets_be_asked_about_in_a_day_are_refused(owners: Owners) -> None:
-    asked = sum(one["persons"] for one in owners.client("lender").score_questions())
+    questions = owners.client("lender").score_questions()
+    asked = sum(one["persons"] for one in questions if one["model"] == MODEL)
     version = owners.publish(day=asked + 3)
     assert [one["missing"] for one in owners.score("P060", version=version)] == [[]]
     with pytest.raises(NodeProblem, match="persons a day are allowed"):

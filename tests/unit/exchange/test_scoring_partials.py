@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +11,20 @@ import pyarrow as pa
 import pytest
 
 from connectors.errors import DuplicateIdentifiers, EmptyIdentifiers, InvalidIdentifiers, MissingValues
-from exchange.errors import InvalidRequest, SealBroken
+from exchange.errors import Conflict, InvalidRequest, SealBroken
 from exchange.identity import NodeKeys
+from exchange.jobs.boosting.part import Structure, TreesPart
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.scorecard.tables import BinnedColumn, OwnCard, ScoredColumn, StatedScale
-from exchange.scoring.answers import ABSENT, Partial, encode_answer, partials_of, read_answer
-from exchange.scoring.asking import Reason, combine
+from exchange.scoring.answers import ABSENT, Partial, encode_answer, read_answer
+from exchange.scoring.asking import Reason, Score, combine
 from exchange.scoring.errors import ScoreFailed
 from exchange.scoring.partials import PartialTable, make_table
 from exchange.scoring.parts import open_part, seal_part
 from exchange.scoring.requests import Filing
-from exchange.scoring.served import Reading, served_part
+from exchange.scoring.served import ServedPart, served_part, without_rows
+from federated.boosting import Objective, OwnSplit, Split, Tree
 from ledger.errors import CommitmentMismatch
 from mpc.errors import InvalidInput
 
@@ -80,23 +81,24 @@ def made(folder: Path, rows: list[pa.RecordBatch], rules: tuple[str, ...] = ()) 
 def test_a_table_finds_the_partial_score_of_each_person(tmp_path: Path) -> None:
     table = made(tmp_path, [ROWS.slice(0, 333), ROWS.slice(333)], ("trim", "lower"))
     assert len(table) == 500
-    found = table.find([" P7", "p499", "nobody", "p0"])
-    np.testing.assert_allclose(found[0, [0, 1, 3]], [plain(7), plain(499), plain(0)], rtol=1e-12)
-    assert np.isnan(found[:, 2]).all()
-    expected = SERVED.base + SERVED.contributions(ROWS).sum(axis=0)
-    np.testing.assert_allclose(table.find(IDS), [expected])
+    *known, nobody = SERVED.partials(*table.find([" P7", "p499", "p0", "nobody"]), 0)
+    assert [one.value for one in known] == pytest.approx([plain(7), plain(499), plain(0)], rel=1e-12)
+    assert nobody == ABSENT
+    found, is_known = table.find(IDS)
+    assert is_known.all()
+    assert np.array_equal(found, SERVED.words(ROWS, by_column=False))
     assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_table_names_nobody_without_the_nodes_key(tmp_path: Path) -> None:
     made(tmp_path, [ROWS])
     other = PartialTable(tmp_path / "1.npy", (), b"t" * 32)
-    assert np.isnan(other.find(IDS)).all()
+    assert not other.find(IDS)[1].any()
     assert b"p499" not in (tmp_path / "1.npy").read_bytes()
 
 
 def test_a_table_of_no_rows_finds_nobody(tmp_path: Path) -> None:
-    assert np.isnan(made(tmp_path, []).find(["p1"])).all()
+    assert made(tmp_path, []).find(["p1"])[1].tolist() == [False]
 
 
 def test_rows_that_cannot_be_served_are_counted_and_the_table_before_stays(tmp_path: Path) -> None:
@@ -144,56 +146,59 @@ def test_the_same_part_never_has_the_same_commitment(keys: NodeKeys) -> None:
     )
 
 
-def meaning(family: str, mean: str = "0", deviation: str = "1") -> Callable[[float], Reading]:
+def regression(family: str, mean: str = "0", deviation: str = "1") -> ServedPart:
     part = replace(PART, family=family, label_mean=mean, label_deviation=deviation)
-    return served_part(f"model/{family}", part.encode()).read
+    return served_part(f"model/{family}", part.encode())
 
 
-def parts(**scores: float | None) -> dict[str, Partial]:
-    return {name: Partial(score) for name, score in scores.items()}
+def combined(part: ServedPart, *fallback: str, **values: float | None) -> Score:
+    told = {name: [Partial(value)] for name, value in values.items()}
+    [one] = combine(part, told, set(fallback))
+    return one
 
 
 def test_a_logistic_score_is_the_sum_and_its_probability_even_far_out() -> None:
-    one = combine(meaning("logistic"), parts(lender=0.5, bureau=-2.0), set())
+    one = combined(regression("logistic"), lender=0.5, bureau=-2.0)
     assert one.score == -1.5
     assert one.probability == pytest.approx(1 / (1 + math.exp(1.5)))
     for score, probability in ((2000.0, 1.0), (-2000.0, 0.0)):
-        assert combine(meaning("logistic"), parts(lender=score), set()).probability == probability
+        assert combined(regression("logistic"), lender=score).probability == probability
 
 
 def test_scores_of_linear_models_and_of_counts_are_in_the_labels_own_unit() -> None:
-    one = combine(meaning("linear", "100", "20"), parts(lender=0.5, bureau=-0.25), set())
+    one = combined(regression("linear", "100", "20"), lender=0.5, bureau=-0.25)
     assert (one.score, one.probability) == (105.0, None)
-    counted = combine(meaning("poisson", "0", "3"), parts(lender=0.5, bureau=-0.25), set())
+    counted = combined(regression("poisson", "0", "3"), lender=0.5, bureau=-0.25)
     assert counted.score == pytest.approx(3 * math.exp(0.25))
     assert counted.probability is None
     with pytest.raises(ScoreFailed, match="unlike"):
-        combine(meaning("poisson"), parts(lender=300.0), set())
+        combined(regression("poisson"), lender=300.0)
 
 
 def test_the_score_of_a_card_is_the_sum_of_points_of_each_persons_bins_within_its_limits() -> None:
     card = served_part("model/scorecard", CARD.encode())
     assert card.columns == ("income", "town")
     rows = pa.record_batch({"income": [1000.0, None, 1800.0], "town": ["west", "north", "south"]})
-    assert card.base == 590
-    assert card.contributions(rows).tolist() == [[-12, -3, 8], [-4, 5, -4]]
-    one = combine(card.read, parts(lender=574.0, bureau=26.0), set())
+    words = card.words(rows, by_column=True)
+    assert words.shape == (card.width(by_column=True), 3)
+    assert words.view(np.float64).tolist() == [[574, 592, 594], [-12, -3, 8], [-4, 5, -4]]
+    one = combined(card, lender=574.0, bureau=26.0)
     assert one.score == 600
     assert one.probability == pytest.approx(1 / 51)
-    double = combine(card.read, parts(lender=620.0), set())
+    double = combined(card, lender=620.0)
     assert double.probability == pytest.approx(1 / 101)
-    assert combine(card.read, parts(lender=2000.0), set()).score == 850
+    assert combined(card, lender=2000.0).score == 850
     unseen = pa.record_batch({"income": [1000.0, 1.0], "town": ["west", "east"]})
     with pytest.raises(InvalidInput, match="town: 1 of 2 rows have a category without a bin") as caught:
-        card.contributions(unseen)
+        card.words(unseen, by_column=False)
     assert "east" not in str(caught.value)
 
 
 def test_a_partial_that_is_absent_is_named_whether_or_not_something_stands_for_it() -> None:
-    partials = parts(lender=0.5, bureau=None, tax=None)
-    whole = combine(meaning("linear"), partials, {"bureau", "tax"})
+    partials = {"lender": 0.5, "bureau": None, "tax": None}
+    whole = combined(regression("linear"), "bureau", "tax", **partials)
     assert (whole.score, whole.fallbacks, whole.missing) == (0.5, ("bureau", "tax"), ())
-    broken = combine(meaning("linear"), partials, {"tax"})
+    broken = combined(regression("linear"), "tax", **partials)
     assert (broken.score, broken.probability, broken.missing) == (None, None, ("bureau",))
     assert "0.5" not in repr(whole)
 
@@ -203,19 +208,77 @@ def test_the_columns_that_take_most_points_off_are_the_reasons_the_worst_first(t
     rows = pa.record_batch({"id": ["a", "b"], "income": [1000.0, 1800.0], "town": ["west", "north"]})
     make_table(tmp_path / "1.npy", [rows], "id", (), card, SECRET, by_column=True)
     found = PartialTable(tmp_path / "1.npy", (), SECRET).find(["a", "b", "nobody"])
-    first, second, nobody = partials_of(found, card.columns, 1)
+    first, second, nobody = card.partials(*found, 1)
     assert (first, second) == (Partial(574, (("income", -12.0),)), Partial(603))
     assert nobody == ABSENT
-    [both, *_] = partials_of(found, card.columns, 8)
+    [both, *_] = card.partials(*found, 8)
     assert both.reasons == (("income", -12.0), ("town", -4.0))
-    assert partials_of(found[:1], card.columns, 0) == [Partial(574), Partial(603), ABSENT]
-    one = combine(card.read, {"bureau": both, "lender": Partial(0.0, (("debt", -7.0),))}, set())
+    assert card.partials(*found, 0) == [Partial(574), Partial(603), ABSENT]
+    [one] = combine(card, {"bureau": [both], "lender": [Partial(0.0, (("debt", -7.0),))]}, set())
     assert one.reasons == (
         Reason("bureau", "income", -12.0),
         Reason("lender", "debt", -7.0),
         Reason("bureau", "town", -4.0),
     )
     assert "12" not in repr(one)
+
+
+TREES = (
+    Tree({1: Split(0, 0, 1.0), 2: Split(1, 1, 1.0)}, {3: 0.5, 4: -1.0, 5: 2.0}),
+    Tree({1: Split(1, 0, 1.0)}, {2: 0.25, 3: -0.25}),
+)
+OWN = {
+    "lender": TreesPart(
+        ("debt",),
+        (OwnSplit(0, 10.0),),
+        HeldOut("00", 0),
+        Objective.LOGISTIC,
+        Structure((0.125,), TREES, np.array([[0.5, 0.75]]), (0.6,), ()),
+    ),
+    "bureau": TreesPart(
+        ("income", "age"), (OwnSplit(0, 100.0), OwnSplit(1, 30.0)), HeldOut("00", 0), Objective.LOGISTIC
+    ),
+}
+
+
+def followed(debt: float, income: float, age: float) -> float:
+    first = 0.5 if debt > 10 else -1.0 if age <= 30 else 2.0
+    return 0.125 + first + (0.25 if income <= 100 else -0.25)
+
+
+def test_trees_are_followed_by_the_sides_that_each_owner_tells() -> None:
+    people = [(5.0, 50.0, 20.0), (5.0, 200.0, 40.0), (20.0, 100.0, 30.0), (10.0, 101.0, 31.0)]
+    debt, income, age = map(list, zip(*people, strict=True))
+    rows = {"lender": {"debt": debt}, "bureau": {"income": income, "age": age}}
+    served = {name: served_part("model/boosting", part.encode()) for name, part in OWN.items()}
+    told = {}
+    for name, part in served.items():
+        words = part.words(pa.record_batch(rows[name]), by_column=False)
+        assert words.shape == (1, 4)
+        told[name] = part.partials(words, np.array([True, True, True, name == "lender"]), 0)
+    assert served["lender"].splits(3) == (1, 2, 0)
+    answered = read_answer(encode_answer(told["bureau"]), 4, splits=2)
+    assert answered == told["bureau"]
+    *scored, last = combine(served["lender"], told, set())
+    assert [one.score for one in scored] == [followed(*person) for person in people[:3]]
+    assert scored[0].probability == pytest.approx(1 / (1 + math.exp(-followed(*people[0]))))
+    assert (last.score, last.missing) == (None, ("bureau",))
+    for wrong in (1, 9, None):
+        with pytest.raises(ScoreFailed):
+            read_answer(encode_answer(told["bureau"]), 4, splits=wrong)
+    with pytest.raises(Conflict, match="structure"):
+        served["bureau"].splits(2)
+
+
+def test_trees_are_kept_without_the_rows_they_grew_on_and_those_of_classes_do_not_serve() -> None:
+    kept = TreesPart.decode(without_rows("model/boosting", OWN["lender"].encode()))
+    assert kept.structure is not None
+    assert kept.structure.scores.shape == (1, 0)
+    assert kept.structure.trees == TREES
+    assert without_rows("model/boosting", OWN["bureau"].encode()) == OWN["bureau"].encode()
+    assert without_rows("model/logistic", PART.encode()) == PART.encode()
+    with pytest.raises(Conflict, match="several classes"):
+        served_part("model/boosting", replace(OWN["bureau"], objective=Objective.SOFTMAX).encode())
 
 
 def test_an_answer_is_read_back_and_another_form_is_the_owners_fault() -> None:
