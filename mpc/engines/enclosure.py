@@ -25,7 +25,7 @@ from typing import Final
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWPID = 0x20000, 0x8000000, 0x20000000
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x1000, 0x4000, 0x40000, 2
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _AT_RECURSIVE, _AT_FDCWD = 1, 2, 4, 0x8000, -100
-_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _CAPABILITY_VERSION: Final = 0x20080522
 _MOUNT_SETATTR: Final = 442
 _PIVOT_ROOT: Final = {"x86_64": 155, "aarch64": 41}
@@ -40,7 +40,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def enclose(folder: Path, user: int, group: int) -> None:
-    """Go on in a child that sees ``folder`` and nothing else to write to; its parent waits for it and ends.
+    """Go on in a grandchild that sees ``folder`` and nothing else to write to; those before it wait for it.
 
     Args:
         folder: the working directory afterwards.
@@ -58,6 +58,7 @@ def enclose(folder: Path, user: int, group: int) -> None:
     Path("/proc/self/gid_map").write_text(f"{_INSIDE} {group} 1")
     _done(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWPID))
     _go_on_in_a_child()
+    _done(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
     root = folder / "root"
     root.mkdir()
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
@@ -74,15 +75,21 @@ def enclose(folder: Path, user: int, group: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
     header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
     _done(_libc.capset(header, none))
+    # What is enclosed can leave its session, and what would end it with its parent. The first process of the
+    # namespace, which nothing inside can signal or trace, does neither; and all die with it.
+    _done(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    _go_on_in_a_child()
 
 
 def _go_on_in_a_child() -> None:
-    """The first child is the first process of the new namespace: all others in it die with it."""
+    """Go on in a child; this process waits for it, whatever else may be its child, and ends as it ends."""
     child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if not child:
+        return
+    ended, status = os.wait()
+    while ended != child:
+        ended, status = os.wait()
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
 def _show(path: Path, root: Path) -> None:

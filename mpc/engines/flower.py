@@ -14,8 +14,9 @@ import os
 import queue
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ INSTALL: Final = (
 MEMORY_BYTES: Final = 8 * 1024**3
 """Most memory of a part of an app."""
 _PROBE_S: Final = 60.0
+_LOOK_S: Final = 1.0
 
 
 @functools.cache
@@ -67,8 +69,10 @@ def version(interpreter: Path) -> str | None:
 class App:
     """A running part of an app; made by `running`."""
 
-    def __init__(self, folder: Path, count: int, patience_s: float) -> None:
-        self._folder, self._count, self._patience_s = folder, count, patience_s
+    def __init__(
+        self, folder: Path, count: int, patience_s: float, watch: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder, self._count, self._patience_s, self._watch = folder, count, patience_s, watch
         self._told: queue.SimpleQueue[Done | Exception | Mapping[str, Any]] = queue.SimpleQueue()
         self._process: EngineProcess | None = None
 
@@ -89,10 +93,7 @@ class App:
         Raises:
             EngineFailed: it ended otherwise, said what is no message, or nothing in time.
         """
-        try:
-            told = self._told.get(timeout=self._patience_s)
-        except queue.Empty:
-            raise EngineFailed(f"the app: expected an answer in {self._patience_s:g} s, got none") from None
+        told = self._next()
         if isinstance(told, Done):
             return None
         if isinstance(told, EngineFailed):
@@ -100,6 +101,14 @@ class App:
         if not isinstance(told, dict):
             raise EngineFailed("the app: expected an answer of the form agreed, got another") from None
         return told
+
+    def _next(self) -> Done | Exception | Mapping[str, Any]:
+        until = time.monotonic() + self._patience_s
+        while (left_s := until - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                return self._told.get(timeout=min(left_s, _LOOK_S))
+            self._watch()
+        raise EngineFailed(f"the app: expected an answer in {self._patience_s:g} s, got none")
 
     def reply(self, message: Mapping[str, object]) -> None:
         """Answer it."""
@@ -154,6 +163,7 @@ def running(
     count: int,
     patience_s: float,
     rows: NDArray[np.void] | None = None,
+    watch: Callable[[], None] = lambda: None,
 ) -> Iterator[App]:
     """Start a part of an app in a spool of its own, and end it in the end.
 
@@ -165,6 +175,7 @@ def running(
         count: numbers of its arrays.
         patience_s: how long it may take for each answer.
         rows: for it to read, a field for each column.
+        watch: called every second while it is waited for; what it raises ends the app.
 
     Raises:
         EngineFailed: it cannot be started.
@@ -173,7 +184,7 @@ def running(
         (folder / "app.py").write_bytes(source)
         if rows is not None:
             np.save(folder / ROWS, rows)
-        app = App(folder, count, patience_s)
+        app = App(folder, count, patience_s, watch)
         app.start(interpreter, task)
         try:
             yield app

@@ -96,6 +96,22 @@ class _Array:
     shape: Annotated[tuple[_Length, ...], Rule("lengths of up to 8 dimensions", maximum=8)]
 
 
+@dataclass
+class _Reached:
+    """How far a run is, told again and again: a node that is told to stop says so then."""
+
+    progress: Callable[[int, int], None]
+    total: int
+    done: int = 0
+
+    def tell(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        self.look()
+
+    def look(self) -> None:
+        self.progress(self.done, self.total)
+
+
 def component_of(flower: Flower) -> Component:
     """The component as a node with that installation runs it."""
     return Component(
@@ -174,9 +190,10 @@ def _run(flower: Flower, context: StepContext) -> Outcome:
     python, source = _installed(flower, step)
     base, patience_s = context.hand_over.spool, context.number("patience_s")
     config = cast(Config, step.params.get("config", {}))
-    part = (python, base, source, agreed, config, patience_s)
+    reached = _Reached(context.progress, agreed.messages)
+    part = (python, base, source, agreed, config, patience_s, reached.look)
     if context.role == AGGREGATOR:
-        served = serve_app(others, terms, agreed, lambda ask: serve(*part, ask), context.progress)
+        served = serve_app(others, terms, agreed, lambda ask: serve(*part, ask), reached.tell)
     else:
         own = _own_rows(context)
         number = roles.index(context.role) + 1
@@ -190,7 +207,7 @@ def _run(flower: Flower, context: StepContext) -> Outcome:
                 answer,
                 len(own),
                 context.rng,
-                context.progress,
+                reached.tell,
             )
     joint = JointArrays.of(str(step.params["app"]), agreed, served, roles)
     shown = joint if _is_shown(step) else joint.without_values()

@@ -7,7 +7,7 @@ believed: what it says is read field by field, and refused by name.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ def answering(
     agreed: Agreed,
     config: Config,
     patience_s: float,
+    watch: Callable[[], None],
     rows: NDArray[np.void],
 ) -> Iterator[Answer]:
     """Run an app's ``ClientApp`` over an owner's rows.
@@ -45,13 +46,14 @@ def answering(
         agreed: what it answers.
         config: of the run, for the app.
         patience_s: how long each answer may take.
+        watch: called every second while an answer is waited for; what it raises ends the app.
         rows: a field for each column.
 
     Raises:
         EngineFailed: it does not start. Answers raise it too, and ``ValueOutOfRange`` for what is no number.
     """
     task = {"task": "client-app", **_task(agreed, config)}
-    with flower.running(python, base, task, source, agreed.count, patience_s, rows) as app:
+    with flower.running(python, base, task, source, agreed.count, patience_s, rows, watch) as app:
         app.heard()
 
         def answer(asked: Asked) -> Replied:
@@ -73,7 +75,14 @@ def answering(
 
 
 def serve(
-    python: Path, base: Path, source: bytes, agreed: Agreed, config: Config, patience_s: float, ask: Ask
+    python: Path,
+    base: Path,
+    source: bytes,
+    agreed: Agreed,
+    config: Config,
+    patience_s: float,
+    watch: Callable[[], None],
+    ask: Ask,
 ) -> NDArray[np.float64]:
     """Run an app's ``ServerApp`` to its end; its last arrays: float64[count].
 
@@ -84,13 +93,14 @@ def serve(
         agreed: what it may ask.
         config: of the run, for the app.
         patience_s: how long it may take between messages.
+        watch: called every second while it is waited for; what it raises ends the app.
         ask: gets a message to all owners, and their mean answer back.
 
     Raises:
         EngineFailed: it does not start, fails, or says what is no message.
     """
     task = {"task": "server-app", **_task(agreed, config)}
-    with flower.running(python, base, task, source, agreed.count, patience_s) as app:
+    with flower.running(python, base, task, source, agreed.count, patience_s, None, watch) as app:
         while (told := app.heard()) is not None:
             replied = ask(_asked(told, app.take(flower.ASKED)))
             if replied.arrays.size:

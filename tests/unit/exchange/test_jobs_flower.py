@@ -95,7 +95,8 @@ def played(installed: Flower, monkeypatch: pytest.MonkeyPatch) -> Component:
 
     @contextmanager
     def answering(*part: Any) -> Iterator[Any]:
-        *_, config, patience_s, rows = part
+        *_, config, patience_s, watch, rows = part
+        watch()
         assert (config, patience_s, rows.dtype.names) == (CHOSEN["config"], 4, COLUMNS)
 
         def answer(asked: Asked) -> Replied:
@@ -372,7 +373,7 @@ def test_a_server_app_asks_and_is_answered(monkeypatch: pytest.MonkeyPatch) -> N
         return Replied(90, (0.25,) if is_train else (), np.zeros(3 if is_train else 0))
 
     agreed = agreed_of(step_of())
-    last = parts.serve(Path("/p"), Path("/b"), SOURCE, agreed, {"rounds": 2}, 9, ask)
+    last = parts.serve(Path("/p"), Path("/b"), SOURCE, agreed, {"rounds": 2}, 9, lambda: None, ask)
     assert last.tolist() == [1.0, 2.0, 3.0]
     assert [one.kind for one in asked] == [Kind.TRAIN, Kind.EVALUATE]
     assert asked[0].text == b'{"arrays":"a","config_record":"c","config":{"lr":0.5}}'
@@ -404,7 +405,9 @@ def test_a_server_app_that_asks_for_something_else_is_ended(
 ) -> None:
     scripted(monkeypatch, Script(said))
     with pytest.raises(EngineFailed, match="the app: expected a"):
-        parts.serve(Path("/p"), Path("/b"), SOURCE, agreed_of(step_of()), {}, 9, lambda asked: None)  # type: ignore[arg-type, return-value]
+        parts.serve(
+            Path("/p"), Path("/b"), SOURCE, agreed_of(step_of()), {}, 9, lambda: None, lambda asked: None
+        )  # type: ignore[arg-type, return-value]
 
 
 TEXT = b'{"arrays":"a","config_record":"c","config":{}}'
@@ -433,7 +436,7 @@ def test_a_client_app_that_answers_otherwise_is_not_believed(
     scripted(monkeypatch, Script({"ready": True}, said))
     agreed, rows = agreed_of(step_of()), np.zeros(3, dtype=[("debt", "<f8")])
     with (
-        parts.answering(Path("/p"), Path("/b"), SOURCE, agreed, {}, 9, rows) as answer,
+        parts.answering(Path("/p"), Path("/b"), SOURCE, agreed, {}, 9, lambda: None, rows) as answer,
         pytest.raises(kind, match=words),
     ):
         answer(Asked(Kind.TRAIN, text, np.zeros(3)))
@@ -443,7 +446,7 @@ def test_a_client_app_answers_with_the_metrics_agreed_and_no_other(monkeypatch: 
     script = Script({"ready": True}, {"examples": 2, "metrics": {"loss": 1, "row-7": 4.5}})
     scripted(monkeypatch, script)
     agreed, rows = agreed_of(step_of()), np.zeros(3, dtype=[("debt", "<f8")])
-    with parts.answering(Path("/p"), Path("/b"), SOURCE, agreed, {}, 9, rows) as answer:
+    with parts.answering(Path("/p"), Path("/b"), SOURCE, agreed, {}, 9, lambda: None, rows) as answer:
         found = answer(Asked(Kind.TRAIN, TEXT, np.zeros(3)))
     assert (found.rows, found.metrics, found.arrays.tolist()) == (2, (1.0,), [1.0, 2.0, 3.0])
     assert script.got[1] == {"kind": "train", "arrays": "a", "config_record": "c", "config": {}}

@@ -7,7 +7,7 @@ import queue
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ except OSError as error:
     print(json.dumps({{"refused": str(error)}}))
     sys.exit()
 
+libc = __import__("ctypes").CDLL(None)
+
 def outcome(act):
     try:
         return str(act())
@@ -49,6 +51,8 @@ def write(path):
 
 print(json.dumps({{
     "pid": os.getpid(),
+    "first": outcome(lambda: os.kill(1, 9)),
+    "traced": libc.ptrace(16, 1, 0, 0),
     "secret": outcome(lambda: open({secret!r}).read()),
     "link": outcome(lambda: open("link").read()),
     "door": outcome(lambda: connect(socket.AF_UNIX, {door!r})),
@@ -108,15 +112,52 @@ def test_an_enclosed_process_sees_its_folder_and_no_other_file(seen: Mapping[str
 def test_an_enclosed_process_reaches_nobody(seen: Mapping[str, Any]) -> None:
     assert seen["door"] == "FileNotFoundError: No such file or directory"
     assert seen["loopback"] == seen["outside"] == "OSError: Network is unreachable"
-    assert seen["pid"] == 1
+    assert seen["pid"] == 2
+    # A signal to the first process is thrown away, and it cannot be traced.
+    assert (seen["first"], seen["traced"]) == ("None", -1)
     assert seen["parent"] == "ProcessLookupError: No such process"
     assert seen["mount"] == "PermissionError: Operation not permitted"
+
+
+def test_an_enclosed_process_ends_with_the_one_that_started_it_whatever_it_does(
+    seen: Mapping[str, Any], tmp_path: Path
+) -> None:
+    script = f"""
+        import os, sys, time
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(enclosure.__file__).parent)!r})
+        import enclosure, worker
+        user = (os.getuid(), os.getgid())
+        worker.confine(2**31, os.getppid())
+        enclosure.enclose(Path({str(tmp_path)!r}), *user)
+        os.setsid()
+        enclosure._libc.prctl(1, 0, 0, 0, 0)
+        if os.fork():
+            os.write(1, b"away")
+        time.sleep(3600)
+    """
+    started = subprocess.Popen(
+        [sys.executable, "-I", "-B", "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert started.stdout is not None
+    assert started.stdout.read(4) == b"away"
+    started.kill()
+    # The pipe ends when nobody is left to write to it.
+    assert started.communicate(timeout=60)[0] == b""
 
 
 # a conversation with a process that is not believed
 
 
-def talk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, patience_s: float = 60.0) -> App:
+def talk(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    script: str,
+    patience_s: float = 60.0,
+    watch: Callable[[], None] = lambda: None,
+) -> App:
     """A part of an app whose process is this script, with ``say`` and ``hear``."""
     played = tmp_path / "worker.py"
     head = """
@@ -129,7 +170,7 @@ def talk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, patience_
     monkeypatch.setattr(process, "_WORKER", played)
     spool = tmp_path / "spool"
     spool.mkdir()
-    app = App(spool, 2, patience_s)
+    app = App(spool, 2, patience_s, watch)
     app.start(Path(sys.executable), {"task": "none"})
     return app
 
@@ -188,6 +229,19 @@ def test_an_app_that_does_not_wait_for_its_answer_is_ended(
     app.end()
     with pytest.raises(EngineFailed, match="its process ended"):  # the others were thrown away
         app.heard()
+
+
+def test_whoever_waits_for_an_app_may_end_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        """The agreement has ended."""
+
+    def stop() -> None:
+        raise Stopped
+
+    app = talk(monkeypatch, tmp_path, "sys.stdin.read()", watch=stop)
+    with pytest.raises(Stopped):
+        app.heard()
+    app.end()
 
 
 def test_an_app_that_reads_none_of_its_answers_is_ended(
