@@ -68,6 +68,10 @@ _MESSAGES: Final = (
     "of every message its kind, text and arrays, the number of examples of all together and the mean of each "
     "agreed metric; the last arrays"
 )
+_AGAIN: Final = (
+    "where a message is sent again, or nearly the same, and an owner drops out in between, its answer, by "
+    "the difference"
+)
 
 SPEC: Final = ProtocolSpec(
     name="horizontal/app",
@@ -76,8 +80,8 @@ SPEC: Final = ProtocolSpec(
     adversary=Adversary.SEMI_HONEST,
     corruptions="the aggregator with fewer owners than the threshold",
     leaks={
-        "aggregator": (_SETTINGS, _MESSAGES, "of every training message the mean update", WEIGHT),
-        "owner": (_SETTINGS, _MESSAGES, WEIGHT),
+        "aggregator": (_SETTINGS, _MESSAGES, "of every training message the mean update", WEIGHT, _AGAIN),
+        "owner": (_SETTINGS, _MESSAGES, WEIGHT, _AGAIN),
     },
     cost="with n owners and P numbers in the arrays, a message takes 5 receiving phases at an owner with the "
     "aggregator and 1 with each other owner, and sends 8 P + 182 n bytes from an owner and 8 P + 250 n bytes "

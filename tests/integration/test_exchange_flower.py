@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import subprocess
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,6 +231,78 @@ def test_a_server_that_goes_wrong_ends_the_run(tmp_path: Path, server: str, word
     run = played(tmp_path, app_of(server=server))
     assert words in str(run.ends["aggregator"])
     assert not any(isinstance(end, Outcome) for end in run.ends.values())
+
+
+TORCH = """
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+from flwr.serverapp.strategy import FedAvg
+
+client, server = ClientApp(), ServerApp()
+
+def network():
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+
+@client.train()
+def train(message, context):
+    x = torch.tensor(np.load(context.node_config["rows"])["x"] / 1e8, dtype=torch.float32)[:, None]
+    model = network()
+    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        ((model(x) - x) ** 2).mean().backward()
+        optimiser.step()
+    reply = {"arrays": ArrayRecord(model.state_dict()), "metrics": MetricRecord({"num-examples": len(x)})}
+    return Message(RecordDict(reply), reply_to=message)
+
+@server.main()
+def main(grid, context):
+    strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
+    first = ArrayRecord(network().state_dict())
+    context.state["arrays"] = strategy.start(grid=grid, initial_arrays=first, num_rounds=2).arrays
+"""
+IN_THE_CLEAR = """
+import sys
+exec(sys.stdin.read())
+models = network().state_dict()
+for _ in range(2):
+    parts = []
+    for number in range(1, 5):
+        rows = np.full(20 + number, 110_101_199.0 + number, dtype=[("x", "<f8")])
+        np.save("rows.npy", rows)
+        message = Message(RecordDict({"arrays": ArrayRecord(models)}), 1, "train")
+        state = train(message, type("Context", (), {"node_config": {"rows": "rows.npy"}}))
+        parts.append((len(rows), state.content["arrays"].to_torch_state_dict()))
+    total = sum(rows for rows, _ in parts)
+    models = {name: sum(rows * part[name].double() for rows, part in parts) / total for name in models}
+print(*(float(one) for name in models for one in models[name].flatten()))
+"""
+
+
+@pytest.mark.skipif(
+    not list(PYTHON.parent.parent.glob("lib/python3*/site-packages/torch")), reason="no torch there"
+)
+def test_a_network_of_torch_is_the_one_averaged_in_the_clear(tmp_path: Path) -> None:
+    shapes = {"0.weight": [3, 1], "0.bias": [3], "2.weight": [1, 3], "2.bias": [1]}
+    arrays = [{"name": name, "shape": shape} for name, shape in shapes.items()]
+    run = played(tmp_path, TORCH.encode(), arrays=arrays, train_metrics=[])
+    identity = (
+        "from flwr.supercore.task_identity import TaskIdentity as T; T.task_id = T.run_id = T.node_id = 1"
+    )
+    done = subprocess.run(
+        [PYTHON, "-c", f"{identity}\n{IN_THE_CLEAR}"],
+        input=TORCH,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    np.testing.assert_allclose(values(run), [float(one) for one in done.stdout.split()], rtol=0, atol=1e-6)
 
 
 # a job of real nodes
