@@ -65,7 +65,8 @@ EXTRAS = (
     Extra(
         "flower",
         "flwr",
-        "python3.11 -m venv DIR && DIR/bin/pip install flwr==1.41.0; PARLEY_FLOWER_PYTHON=DIR/bin/python",
+        "python3.11 -m venv DIR && DIR/bin/pip install flwr==1.41.0; PARLEY_FLOWER_PYTHON=DIR/bin/python; "
+        "a kernel that lends namespaces",
     ),
     Extra("syft", "syft", "pip install '.[syft]'"),
     Extra(

@@ -34,7 +34,8 @@ Floats = NDArray[np.float64]
 
 NAME: Final = "flower"
 INSTALL: Final = (
-    "python3.11 -m venv DIR && DIR/bin/pip install flwr==1.41.0; PARLEY_FLOWER_PYTHON=DIR/bin/python"
+    "python3.11 -m venv DIR && DIR/bin/pip install flwr==1.41.0; PARLEY_FLOWER_PYTHON=DIR/bin/python; "
+    "a kernel that lends namespaces"
 )
 MEMORY_BYTES: Final = 8 * 1024**3
 """Most memory of a part of an app."""
