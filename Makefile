@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test test-slow test-api test-interop fuzz coverage check proto docs bench clean install-demo install-dev
+.PHONY: help demo test test-slow test-api test-interop test-bridges fuzz coverage check proto docs bench clean install-demo install-dev
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test-slow: install-dev ## The tests that take long: kills at every step, images,
 
 test-interop: install-dev ## The interoperation tests, with Go's implementation too (Debian packages)
 	@scripts/interop $(ARGS)
+
+test-bridges: install-dev ## Apps of other frameworks, in an environment of their own (build/flower)
+	@scripts/bridges $(ARGS)
 
 test-api: install-dev ## The interfaces against their OpenAPI documents, every boundary: make test-api ARGS=20 (requests each)
 	@PARLEY_API_EXAMPLES=$(or $(ARGS),10) $(BIN)/python -P -m pytest -q tests/integration/test_exchange_api_fuzz.py

@@ -12,6 +12,7 @@ from exchange.jobs.registry import built_in
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "components.md"
 _PAGES = {
+    "bridge/flower": "flower.md",
     "compute/expression": "protocols.md#computeexpression",
     "compute/expression-aby3": "engines.md#queries-over-secret-columns",
     "compute/expression-cheetah": "engines.md#queries-over-secret-columns",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
@@ -39,12 +40,17 @@ class Extra:
     distribution: str
     install: str
 
-    def version(self) -> str | None:
+    def version(self, environment: Mapping[str, str]) -> str | None:
         """The version that is installed, and starts where a job would run it in a process of its own."""
         if self.name == "spu":
             from mpc.engines import spu
 
             return spu.version()
+        if self.name == "flower":
+            from mpc.engines import flower
+
+            named = environment.get("PARLEY_FLOWER_PYTHON")
+            return None if named is None else flower.version(Path(named))
         return version_of(self.distribution)
 
 
@@ -56,6 +62,12 @@ EXTRAS = (
     Extra("tenseal", "tenseal", "pip install '.[tenseal]'"),
     Extra("phe", "phe", "pip install '.[phe]'"),
     Extra("spu", "spu", "pip install '.[spu]'"),
+    Extra(
+        "flower",
+        "flwr",
+        "python3.11 -m venv DIR && DIR/bin/pip install flwr==1.41.0; PARLEY_FLOWER_PYTHON=DIR/bin/python; "
+        "a kernel that lends namespaces",
+    ),
     Extra("syft", "syft", "pip install '.[syft]'"),
     Extra(
         "crypten",
@@ -75,8 +87,12 @@ def version_of(distribution: str) -> str | None:
         return None
 
 
-def probe(core: Sequence[str] = CORE, extras: Sequence[Extra] = EXTRAS) -> list[dict[str, object]]:
-    """List core and optional packages as present or absent."""
+def probe(
+    core: Sequence[str] = CORE,
+    extras: Sequence[Extra] = EXTRAS,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> list[dict[str, object]]:
+    """List core and optional packages as present or absent; ``environment`` may name interpreters."""
     found: list[dict[str, object]] = [
         {
             "name": "python",
@@ -89,7 +105,7 @@ def probe(core: Sequence[str] = CORE, extras: Sequence[Extra] = EXTRAS) -> list[
     for name in (DISTRIBUTION, *core):
         found.append(_row(name, "core", version_of(name), "pip install ."))
     for extra in extras:
-        found.append(_row(extra.name, "extra", extra.version(), extra.install))
+        found.append(_row(extra.name, "extra", extra.version(environment), extra.install))
     return found
 
 
@@ -113,7 +129,7 @@ def missing(found: Sequence[Mapping[str, object]]) -> list[str]:
 @click.pass_context
 def doctor(context: click.Context) -> int:
     """List what is installed, and how to install what is absent."""
-    found = probe()
+    found = probe(environment=invocation(context).environment)
     columns = ["name", "kind", "version", "state", "install"]
     invocation(context).output.result(found, rows(found, columns))
     return 1 if missing(found) else 0

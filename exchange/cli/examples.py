@@ -41,7 +41,9 @@ def run(context: click.Context, names: tuple[str, ...], home: Path) -> int:
     called = invocation(context)
     with called.output.progress("progress.examples") as bar:
         chosen = names or tuple(EXAMPLES)
-        examples = Examples(home, lambda key, done, total: bar.at(done, total, called.text(key)))
+        examples = Examples(
+            home, lambda key, done, total: bar.at(done, total, called.text(key)), called.environment
+        )
         outcomes = []
         for number, outcome in enumerate(examples.run(chosen), start=1):
             bar.at(number, len(chosen), outcome.name)

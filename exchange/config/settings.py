@@ -100,6 +100,8 @@ class NodeSettings:
     hub: HubAddress | None
     source_roots: tuple[Path, ...]
     api_hosts: tuple[str, ...] = ()
+    flower_python: Path | None = None
+    flower_apps: Path | None = None
     webhook_url: str | None = None
     webhook_certificate: bytes | None = None
     webhook_secret: Path | None = None

@@ -173,6 +173,18 @@ NODE_FIELDS: tuple[Field, ...] = (
         True,
         "whether this node takes part in jobs that need a third party to compute, without data of its own",
     ),
+    Field(
+        "flower_python",
+        kinds.path,
+        None,
+        "Python interpreter of an environment of its own that has flwr, for jobs that run Flower apps",
+    ),
+    Field(
+        "flower_apps",
+        kinds.path,
+        "flower",
+        "folder with the Flower apps that may run here, each in a file <SHA-256>.py",
+    ),
     Field("max_clock_skew_s", kinds.seconds, 120, "largest difference to another member's clock, in seconds"),
     Field("connect_timeout_s", kinds.seconds, 30, "how long to wait for another party's node, in seconds"),
     Field(

@@ -139,6 +139,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             ("model/kmeans", "report/result"),
             tolerance=0.00001,
         ),
+        Example(
+            "federated-flower-app",
+            horizontal.app_averaged,
+            ("bridge/flower", "report/result"),
+            tolerance=0.00001,
+        ),
         Example("few-in-a-large-set", intersections.few, ("psi/unbalanced",)),
         Example(
             "joined-clusters",

@@ -1,8 +1,9 @@
-"""Models, trees and clusters over rows of three owners with the same columns; nobody sees another's sums."""
+"""Models, trees, clusters and an app over rows of three owners with the same columns; each keeps its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import resources
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from exchange.examples.stage import ANALYST, OWNERS, Stage, step
 
-__all__ = ["averaged", "boosted", "clustered", "own_model"]
+__all__ = ["app_averaged", "averaged", "boosted", "clustered", "own_model"]
 
 _FEATURES: Final = ("debt", "income")
 _COLUMNS: Final = {
@@ -28,6 +29,18 @@ _TREE_COLUMNS: Final = {
 _TREE_TERMS: Final = {"operations": ["model/fedboost"], "output_types": ["aggregate"]}
 _TREES, _LEAST, _RATE, _L2 = 3, 20, 0.3, 1.0
 
+_APP_TERMS: Final = {"operations": ["bridge/flower"], "output_types": ["aggregate"]}
+_APP_CONFIG: Final = {
+    "rounds": 4,
+    "steps": 5,
+    "rate-percent": 50,
+    "debt-middle": 4_000,
+    "debt-scale": 1_500,
+    "income-middle": 2_500,
+    "income-scale": 700,
+}
+"""Of the app: what it scales columns by is stated, because no owner tells its means."""
+
 _MIDDLES: Final = np.array([[1_500.0, 900.0], [5_000.0, 2_500.0], [8_000.0, 800.0]])
 """Of debt and income, around which rows of clusters lie, far from those of other clusters."""
 _CLUSTER_COLUMNS: Final = dict.fromkeys(_FEATURES, ("feature", "AFTER_AGGREGATE"))
@@ -43,6 +56,34 @@ def averaged(stage: Stage) -> tuple[object, object]:
 def own_model(stage: Stage) -> tuple[object, object]:
     """The same, asked by an owner that reads the model at its own node; nobody else receives it."""
     return _weights(_trained(stage, OWNERS[0], "owners", "model/joint")), _pooled()
+
+
+def app_averaged(stage: Stage) -> tuple[object, object]:
+    """The same by an app of Flower's that owners and analyst have read; needs a Python that has flwr."""
+    app = resources.files("exchange.examples") / "apps" / "late_payment.py"
+    agreements, inputs = _published(stage, "late-app", _table, _COLUMNS, _APP_TERMS)
+    training = step(
+        "train",
+        "bridge/flower",
+        {**_owners(stage), "aggregator": stage.did(ANALYST)},
+        inputs=inputs,
+        params={
+            "app": stage.install(app.read_bytes()),
+            "arrays": [{"name": "weights", "shape": [3]}],
+            "model": "recipients",
+            "min_cohort": 50,
+            "threshold": len(OWNERS),
+            "patience_s": 60,
+            "messages": 2 * _APP_CONFIG["rounds"],
+            "train_metrics": ["loss"],
+            "evaluate_metrics": ["loss"],
+            "config": _APP_CONFIG,
+        },
+        recipients=[stage.did(ANALYST)],
+    )
+    reading = step("read", "report/result", {"reader": stage.did(ANALYST)}, after=["train"])
+    found = dict(stage.run("Late payment by an app", agreements, training, reading))
+    return [float(row[2]) for row in found["rows"]], _averaged_in_the_clear()
 
 
 def boosted(stage: Stage) -> tuple[object, object]:
@@ -181,6 +222,29 @@ def _pooled() -> list[list[object]]:
         fitted = 1 / (1 + np.exp(-weights @ x))
         weights -= np.linalg.solve((x * (fitted * (1 - fitted))) @ x.T, x @ (fitted - label))
     return [[name, float(one)] for name, one in zip(("(intercept)", *_FEATURES), weights, strict=True)]
+
+
+def _averaged_in_the_clear() -> list[float]:
+    """What the app does, on all rows at one place."""
+    config, weights = _APP_CONFIG, np.zeros(3)
+    tables = []
+    for number in range(1, len(OWNERS) + 1):
+        table = _table(number)
+        scaled = [
+            (table[name].to_numpy() - config[f"{name}-middle"]) / config[f"{name}-scale"]
+            for name in _FEATURES
+        ]
+        tables.append((np.column_stack([np.ones(len(table)), *scaled]), table["late"].to_numpy()))
+    for _ in range(config["rounds"]):
+        total = np.zeros(3)
+        for x, label in tables:
+            own = weights.copy()
+            for _ in range(config["steps"]):
+                fitted = 1 / (1 + np.exp(-x @ own))
+                own -= config["rate-percent"] / 100 * (fitted - label) @ x / len(label)
+            total += len(label) * own
+        weights = total / sum(len(label) for _, label in tables)
+    return [float(one) for one in weights]
 
 
 def _weights(result: dict[str, Any]) -> list[list[object]]:

@@ -6,9 +6,10 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from exchange.errors import ExchangeError, InvalidRequest
 from exchange.examples.catalogue import EXAMPLES, Example
@@ -45,10 +46,16 @@ class Examples:
     Args:
         home: directory in which the working directory is made, and removed again.
         steps: told how far the consortium is.
+        environment: may name an interpreter that has flwr, for the example that needs one.
     """
 
-    def __init__(self, home: Path, steps: Callable[[str, int, int], None]) -> None:
-        self._home, self._steps = home.resolve(), steps
+    def __init__(
+        self,
+        home: Path,
+        steps: Callable[[str, int, int], None],
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._home, self._steps, self._environment = home.resolve(), steps, environment
 
     def run(self, names: Iterable[str]) -> Iterator[Outcome]:
         """Run examples by name and yield what came of each.
@@ -70,8 +77,18 @@ class Examples:
         for (folder,) in data.values():
             folder.mkdir(mode=0o700, parents=True)
         orgs = (*OWNERS, ANALYST, REGULATOR)
-        consortium = Consortium.up(work / "consortium", orgs, data=data, steps=self._steps)
-        stage = Stage(consortium, work / "data")
+        apps = work / "apps"
+        apps.mkdir(mode=0o700)
+        python = self._environment.get("PARLEY_FLOWER_PYTHON")
+        settings = {"flower_apps": str(apps), **({} if python is None else {"flower_python": python})}
+        consortium = Consortium.up(
+            work / "consortium",
+            orgs,
+            data=data,
+            settings=dict.fromkeys((*OWNERS, ANALYST), settings),
+            steps=self._steps,
+        )
+        stage = Stage(consortium, work / "data", apps)
         try:
             for example in chosen:
                 yield _played(example, stage)

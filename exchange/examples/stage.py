@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -33,11 +34,13 @@ class Stage:
     Attributes:
         consortium: its processes.
         data: a folder for each organisation, which its node may read.
+        apps: where all nodes look for apps; with real ones each has a folder of its own.
         components: what the jobs so far were made of; an example starts with none.
     """
 
     consortium: Consortium
     data: Path
+    apps: Path
     components: set[str] = field(default_factory=set)
     open: ExitStack = field(default_factory=ExitStack)
     _clients: dict[str, NodeClient] = field(default_factory=dict)
@@ -97,6 +100,12 @@ class Stage:
             {"name": name, "title": name, "source": dict(source), "columns": described, "terms": offer}
         )
         return f"{org}/{name}"
+
+    def install(self, source: bytes) -> str:
+        """Put an app where the nodes of owners and analyst find it; returns its SHA-256."""
+        digest = hashlib.sha256(source).hexdigest()
+        (self.apps / f"{digest}.py").write_bytes(source)
+        return digest
 
     def agree(
         self, asset: str, columns: Sequence[str], terms: Mapping[str, object], *, asker: str = ANALYST

@@ -250,6 +250,8 @@ class Component:
     releasing: frozenset[str] | None = None
     """The roles that release something; None: all."""
     engine: Engine = OWN
+    lacks: Callable[[Step], str | None] = lambda step: None
+    """What this node lacks for a step besides the engine, by name; None: nothing."""
     aligns: Callable[[Step], Aligned] | None = None
     """At which roles a step leaves aligned rows; None: at none."""
     tells_parties: bool = False

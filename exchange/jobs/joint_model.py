@@ -9,6 +9,7 @@ from exchange.errors import InvalidRequest
 from exchange.jobs.component import Component, Outcome, StepContext
 from exchange.jobs.fedavg.model import JointModel
 from exchange.jobs.fedboost.model import JointTrees
+from exchange.jobs.flower.model import JointArrays
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
 from policies.plans import Plan
@@ -16,6 +17,7 @@ from policies.plans import Plan
 __all__ = ["READER"]
 
 _TABLES: Final[Mapping[str, Callable[[bytes], ResultTable]]] = {
+    "bridge/flower": lambda raw: JointArrays.decode(raw).table(),
     "model/fedavg": lambda raw: JointModel.decode(raw).table(),
     "model/fedboost": lambda raw: JointTrees.decode(raw).table(),
 }

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, Final
 
 from exchange.delivery.receiving import RECEIVE
 from exchange.delivery.sending import SENDERS
@@ -41,6 +41,8 @@ from exchange.jobs.evaluation import component as evaluation
 from exchange.jobs.evaluation import report as evaluation_report
 from exchange.jobs.fedavg import component as fedavg
 from exchange.jobs.fedboost import component as fedboost
+from exchange.jobs.flower import component as flower_apps
+from exchange.jobs.flower.installation import Flower
 from exchange.jobs.inference import component as inference
 from exchange.jobs.network import component as network
 from exchange.jobs.preparation import component as preparation
@@ -59,6 +61,9 @@ from exchange.jobs.spec import JobSpec, Step
 from exchange.sql import component as queries
 
 __all__ = ["Registry", "built_in", "code_digest"]
+
+NO_FLOWER: Final = Flower()
+"""Of a node whose settings name none."""
 
 
 class Registry:
@@ -135,8 +140,12 @@ class Registry:
                 )
 
 
-def built_in() -> Registry:
-    """The components that come with Parley."""
+def built_in(flower: Flower = NO_FLOWER) -> Registry:
+    """The components that come with Parley.
+
+    Args:
+        flower: what the node that runs them has of Flower.
+    """
     joint = (
         aggregate_statistics.COMPONENT,
         assigned_clusters.COMPONENT,
@@ -149,6 +158,7 @@ def built_in() -> Registry:
         fast_intersection.COMPONENT,
         fedavg.COMPONENT,
         fedboost.COMPONENT,
+        flower_apps.component_of(flower),
         intersection.COMPONENT,
         joint_statistics.COMPONENT,
         inference.ABY3,

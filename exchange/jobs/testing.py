@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -117,6 +118,8 @@ class OwnersRun:
         gone: owners that never send a word.
         rules: of every owner.
         minimum: of every owner's agreement.
+        spool: where engines make their folders; none where the component runs on none.
+        timeout_s: of the channels.
     """
 
     def __init__(
@@ -128,11 +131,14 @@ class OwnersRun:
         gone: tuple[int, ...] = (),
         rules: OutputRules = OutputRules.NONE,
         minimum: int = 0,
+        spool: Path = Path("/nowhere"),
+        timeout_s: float = 8,
     ) -> None:
+        self.lent = replace(nothing_lent(), spool=spool)
         self.component, self.step, self.rules, self.minimum = component, step, rules, minimum
         self.tables = tables
         self.ranks = ("aggregator", *(f"owner-{number}" for number in tables))
-        self.meshes = mesh_of(len(self.ranks), b"session of the step", timeout_s=8)
+        self.meshes = mesh_of(len(self.ranks), b"session of the step", timeout_s=timeout_s)
         self.ends: dict[str, Outcome | Exception] = {}
         for number in gone:
             self.meshes[number].abort("gone")
@@ -166,7 +172,7 @@ class OwnersRun:
             released={},
             rng=SystemRandomness(),
             progress=lambda done, total: None,
-            hand_over=nothing_lent(),
+            hand_over=self.lent,
             rules=self.rules if is_owner else OutputRules.NONE,
         )
         try:

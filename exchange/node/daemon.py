@@ -20,6 +20,7 @@ from exchange.config import NodeSettings, node_settings
 from exchange.dataspace.connector import Connector, announced, needs_announcement
 from exchange.errors import Conflict, HubUnreachable, InvalidRequest
 from exchange.identity import NodeKeys
+from exchange.jobs.flower.installation import Flower
 from exchange.jobs.registry import built_in
 from exchange.keyring import KeyRingFile
 from exchange.lookup.lookups import Lookups
@@ -164,7 +165,7 @@ class Node:
         people = People(store.people, Separation(settings.separate_roles))
         rules = ApprovalRules(store.approval_rules, notices, people.roles, clock)
         approvals = Approvals(store.approvals, rules, notices, clock)
-        registry = built_in()
+        registry = built_in(Flower(settings.flower_python, settings.flower_apps))
         self.services = NodeServices(
             settings=settings,
             net=settings.net,

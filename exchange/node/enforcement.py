@@ -102,12 +102,19 @@ def _owners(spec: JobSpec) -> set[str]:
 
 
 def engine_reasons(spec: JobSpec, me: str, registry: Registry) -> tuple[Reason, ...]:
-    """Which engines that a participant's steps run on are not installed at its node."""
-    return tuple(
-        Reason("engine.absent", f"step {step.id} runs on {engine.name}, which is absent; {engine.install}")
-        for step in spec.steps
-        if step.role_of(me) is not None and (engine := registry.get(step.component).engine).version() is None
-    )
+    """Which engines that a participant's steps run on, and what else of them, are not at its node."""
+    reasons = []
+    for step in spec.steps:
+        component = registry.get(step.component)
+        if step.role_of(me) is None:
+            continue
+        if component.engine.version() is None:
+            text = f"runs on {component.engine.name}, which is absent; {component.engine.install}"
+            reasons.append(Reason("engine.absent", f"step {step.id} {text}"))
+        lacking = component.lacks(step)
+        if lacking is not None:
+            reasons.append(Reason("app.absent", f"step {step.id}: {lacking}"))
+    return tuple(reasons)
 
 
 def minimum_cohort(spec: JobSpec, job: Mapping[str, Any], state: State, me: str) -> int:

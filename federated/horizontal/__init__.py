@@ -1,7 +1,8 @@
 """Models, trees and clusters over the rows of several owners that have the same columns.
 
 `training` plays the roles of ``horizontal/fedavg``, `boosting` those of ``horizontal/boosting``, `kmeans`
-those of ``horizontal/kmeans``, `rounds` are the steps of any such protocol, `costs` states what they send.
+those of ``horizontal/kmeans``, `apps` those of ``horizontal/app``, `rounds` are the steps of any such
+protocol, `costs` states what they send.
 docs/models-horizontal.md says who learns what.
 """
 

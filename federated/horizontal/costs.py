@@ -1,4 +1,4 @@
-"""What federated averaging, boosting and k-means send, as formulas of public sizes; tests measure them.
+"""What federated averaging, boosting, k-means and apps send, as formulas of public sizes; tests measure them.
 
 Nobody drops out.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from federated.horizontal import boosting, kmeans, rounds
+from federated.horizontal import apps, boosting, kmeans, rounds
+from federated.horizontal.apps import Agreed, Kind
 from federated.horizontal.clusters import Clusters
 from federated.horizontal.encoding import LIMBS
 from federated.horizontal.settings import Settings
@@ -16,6 +17,9 @@ from mpc.aggregation import secagg
 from mpc.transcript import CONFIRMATION_BYTES
 
 __all__ = [
+    "app_compared",
+    "app_receiving_phases",
+    "app_sent",
     "boosting_compared",
     "boosting_receiving_phases",
     "boosting_sent",
@@ -85,6 +89,22 @@ def kmeans_compared(owners: int, steps: int) -> int:
 def kmeans_receiving_phases(role: str, owners: int, steps: int) -> int:
     """Return the receiving phases of an ``owner`` over all its channels, or of the aggregator with each."""
     return _phases(role, owners, 2 * steps + 2)
+
+
+def app_sent(role: str, owners: int, agreed: Agreed, kinds: Sequence[Kind]) -> int:
+    """Return the bytes that an ``owner`` sends, or the ``aggregator`` to each owner, in such messages."""
+    words = apps.lengths(agreed)
+    return _sent(role, owners, [(words[Kind.END], words[kind]) for kind in kinds], words[Kind.END])
+
+
+def app_compared(owners: int, messages: int) -> int:
+    """Return the bytes of digests that an owner sends the other owners, and receives of them."""
+    return (messages + 1) * rounds.compared_bytes(owners)
+
+
+def app_receiving_phases(role: str, owners: int, messages: int) -> int:
+    """Return the receiving phases of an ``owner`` over all its channels, or of the aggregator with each."""
+    return _phases(role, owners, messages)
 
 
 def _sent(role: str, owners: int, steps: list[tuple[int, int]], last: int) -> int:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
+from federated.horizontal.encoding import FRACTION
 from federated.horizontal.models import Floats, losses_and_gradient
 from federated.horizontal.settings import Settings
-from mpc.errors import ValueOutOfRange
+from mpc.errors import MalformedMessage, ValueOutOfRange
 from mpc.randomness import Randomness
 
-__all__ = ["clipped", "update"]
+__all__ = ["check_mean", "clipped", "update"]
+
+_SLACK: Final = 1.0 + 2.0**-20
+"""Of a clipped norm, for rounding to fixed point."""
 
 
 def update(settings: Settings, model: Floats, features: Floats, label: Floats, rng: Randomness) -> Floats:
@@ -57,3 +63,12 @@ def clipped(moved: Floats, largest: float) -> Floats:
     scale = float(np.abs(moved).max(initial=0.0))
     norm = scale * float(np.linalg.norm(moved / scale)) if scale else 0.0
     return moved if norm <= largest else moved * (largest / norm)
+
+
+def check_mean(step: Floats, largest: float) -> None:
+    """Check that a mean of clipped updates is no longer than the clip; raises ``MalformedMessage``."""
+    norm = float(np.linalg.norm(step))
+    if not norm <= largest * _SLACK + len(step) * 2.0**-FRACTION:
+        raise MalformedMessage(
+            f"update: expected a mean update within the clip of {largest:g}, got one of norm {norm:.3g}"
+        )

@@ -190,8 +190,12 @@ class OwnerRounds:
     def finish(self, length: int) -> Floats:
         """Take the last numbers, as `receive`, and compare transcripts; before any output."""
         last = self.receive(length)
-        self._peer.confirm()
+        self.confirm()
         return last
+
+    def confirm(self) -> None:
+        """Compare transcripts, where what was received last turns out to be the last; before any output."""
+        self._peer.confirm()
 
     def abort(self, code: str) -> None:
         """Tell the other owners that this run is over and why."""

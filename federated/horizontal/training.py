@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from federated.checkpoints import Checkpoints
 from federated.horizontal import local
 from federated.horizontal.encoding import LIMBS, Words, from_limbs, from_words, to_limbs, to_words
 from federated.horizontal.guard import Watch
+from federated.horizontal.local import check_mean
 from federated.horizontal.models import Floats, initial, losses
 from federated.horizontal.private import Noise, bounded, private_update, scales_within
 from federated.horizontal.rounds import (
@@ -34,13 +34,10 @@ from federated.horizontal.rounds import (
 from federated.horizontal.settings import MAX_COLUMNS, Settings
 from federated.horizontal.standardise import Scales, Table, scales_of, squares, sums
 from mpc.channel import Channel
-from mpc.errors import InvalidInput, MalformedMessage
+from mpc.errors import InvalidInput
 from mpc.randomness import Randomness
 
 __all__ = ["Columns", "Trained", "aggregate", "train"]
-
-_SLACK: Final = 1.0 + 2.0**-20
-"""Of a clipped norm, for rounding to fixed point."""
 
 Progress = Callable[[int, int], None]
 OnLoss = Callable[[float], None]
@@ -193,7 +190,7 @@ def train(
             state = run.receive(figures + len(model))
             _, stated = columns.checked(state, terms)
             losses_told, moved = np.split(stated, [figures - 1])
-            _check_step(moved - model, settings)
+            check_mean(moved - model, settings.clip)
             told += losses_told.tolist()
             _show(losses_told, on_loss)
             model = moved
@@ -255,7 +252,7 @@ def aggregate(
             entered = run.run(state, words + len(model)).total
             rows, total = _sums(entered[:words], columns, terms)
             step = from_words(entered[words:], rows)
-            _check_step(step, settings)
+            check_mean(step, settings.clip)
             model = model + step
             means = total / rows
             told += means.tolist()
@@ -327,12 +324,3 @@ def _own(settings: Settings, model: Floats, features: Floats, label: Floats) -> 
 def _sums(words: Words, columns: Columns, terms: Terms) -> tuple[int, Floats]:
     """The rows behind a total, and the sums that follow them."""
     return columns.checked(np.array(from_limbs(words)), terms)
-
-
-def _check_step(step: Floats, settings: Settings) -> None:
-    """No mean of clipped updates is longer than the clip."""
-    norm = float(np.linalg.norm(step))
-    if not norm <= settings.clip * _SLACK + len(step) * 2.0**-24:
-        raise MalformedMessage(
-            f"update: expected a mean update within the clip of {settings.clip:g}, got one of norm {norm:.3g}"
-        )

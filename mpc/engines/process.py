@@ -2,7 +2,7 @@
 
 The process runs `mpc.engines.worker` with a clean environment in its spool folder: no core dumps, a limit of
 memory, the user's own rights and no more, and where the kernel allows it a network with nothing in it. It
-dies with this process, whatever ends this one.
+dies with this process, whatever ends this one. What it says is bounded, and read as said by a stranger.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -28,7 +29,11 @@ _LOG: Final = "engine.log"
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 # SPU writes its trace there, whatever TMPDIR says.
 _TRACE: Final = re.compile(rb"(/tmp/psi_[A-Za-z0-9_-]+\.trace)\.?\s")
+_LOG_BYTES: Final = 2**24
 _LEAVE_S: Final = 10.0
+_TAKE_MS: Final = 60_000
+_LINE_BYTES: Final = 65_536
+"""Of one answer of a process."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class EngineProcess:
         memory_bytes: most memory it may have.
         tell: called from a thread with `Done` or with why it failed, once.
         progress: called from that thread with per cents.
+        hear: called from that thread with what the engine says before, and waits for a `reply` to.
+        interpreter: the Python that runs it.
     """
 
     def __init__(
@@ -56,34 +63,42 @@ class EngineProcess:
         memory_bytes: int,
         tell: Callable[[Done | Exception], None],
         progress: Callable[[int], None] = lambda percent: None,
+        hear: Callable[[Mapping[str, Any]], None] = lambda said: None,
+        interpreter: str = sys.executable,
     ) -> None:
-        self._folder, self._tell, self._progress = folder, tell, progress
+        self._folder, self._tell, self._progress, self._hear = folder, tell, progress, hear
         self._spent_s = 0.0
+        self._is_waiting = False
         temporary = folder / "tmp"
         temporary.mkdir(mode=0o700)
+        # Read in the end as it was opened here: the name in the folder may be another file's by then.
+        self._log = (folder / _LOG).open("w+b")
         answers, said = os.pipe()
         try:
-            with (folder / _LOG).open("wb") as log:
-                self._process = subprocess.Popen(  # noqa: S603 - our own script, with our own interpreter
-                    [sys.executable, "-I", "-B", str(_WORKER), str(said), str(os.getpid())],
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    cwd=folder,
-                    env={"PATH": _PATH, "LC_ALL": "C", "HOME": str(folder), "TMPDIR": str(temporary)},
-                    pass_fds=(said,),
-                    start_new_session=True,
-                )
+            self._process = subprocess.Popen(  # noqa: S603 - our own script, with the operator's interpreter
+                [interpreter, "-I", "-B", str(_WORKER), str(said), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=self._log,
+                cwd=folder,
+                env={"PATH": _PATH, "LC_ALL": "C", "HOME": str(folder), "TMPDIR": str(temporary)},
+                pass_fds=(said,),
+                start_new_session=True,
+            )
         except OSError as error:
             os.close(answers)
+            self._log.close()
             raise EngineFailed("the engine's process cannot be started") from error
         finally:
             os.close(said)
         self._watcher = threading.Thread(target=self._watch, args=(answers,), name="engine", daemon=True)
         self._watcher.start()
-        with suppress(BrokenPipeError):
-            self._stdin.write(json.dumps({**task, "memory_bytes": memory_bytes}).encode() + b"\n")
-            self._stdin.flush()
+        os.set_blocking(self._stdin.fileno(), False)
+        try:
+            self._write({**task, "memory_bytes": memory_bytes})
+        except EngineFailed:
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -101,6 +116,21 @@ class EngineProcess:
     def _stdin(self) -> Any:  # noqa: ANN401 - a buffered writer; Popen's type says it may be None
         return self._process.stdin
 
+    def reply(self, message: Mapping[str, object]) -> None:
+        """Answer what the engine has said; raises `EngineFailed` where it does not read."""
+        self._is_waiting = False
+        self._write(message)
+
+    def _write(self, message: Mapping[str, object]) -> None:
+        rest = memoryview(json.dumps(message).encode() + b"\n")
+        waiting = select.poll()
+        waiting.register(self._stdin.fileno(), select.POLLOUT)
+        with suppress(BrokenPipeError):
+            while rest:
+                if not waiting.poll(_TAKE_MS):
+                    raise EngineFailed("the engine's process does not read what it was sent")
+                rest = rest[os.write(self._stdin.fileno(), rest) :]
+
     def leave(self) -> None:
         """Let it end after its result; kill it if it does not."""
         with suppress(BrokenPipeError):
@@ -117,23 +147,34 @@ class EngineProcess:
         with suppress(BrokenPipeError):
             self._stdin.close()
         self._watcher.join()
-        with suppress(OSError):
-            for name in _TRACE.findall((self._folder / _LOG).read_bytes()):
-                Path(os.fsdecode(name)).unlink(missing_ok=True)
+        if not self._log.closed:
+            with suppress(OSError), self._log:
+                for name in _TRACE.findall(os.pread(self._log.fileno(), _LOG_BYTES, 0)):
+                    Path(os.fsdecode(name)).unlink(missing_ok=True)
 
     def _watch(self, answers: int) -> None:
+        failed = False
         with os.fdopen(answers, "rb") as lines:
-            for line in lines:
+            while line := lines.readline(_LINE_BYTES):
                 try:
                     self._take(json.loads(line))
                 except Exception as error:  # noqa: BLE001  # who watches the progress may end the run
-                    self._tell(error)
+                    if not failed:
+                        self._tell(error)
+                    failed = True
         self._tell(EngineFailed(f"the engine's process ended, status {self._process.wait()}"))
 
     def _take(self, said: Mapping[str, Any]) -> None:
         if "progress" in said:
             self._progress(int(said["progress"]))
+            return
+        if self._is_waiting:
+            raise EngineFailed("the engine speaks before it was answered")
+        if "said" in said:
+            self._is_waiting = True
+            self._hear(said["said"])
         elif "done" in said:
+            self._is_waiting = True
             self._tell(Done(said["done"]))
         else:
-            self._tell(EngineFailed(f"the engine failed: {said['failed']}"))
+            raise EngineFailed(f"the engine failed: {said['failed']}")

@@ -2,11 +2,14 @@
 
 Run as a script by `mpc.engines.process`, isolated (``python -I``), in its spool folder, with the sockets of
 the file system as its only way out. It imports nothing of this package, so that it starts in a fraction of a
-second. Answers are lines of JSON on the descriptor that the first argument names; what engines print goes to
-a log inside the spool and is never shown, because it may name identifiers.
+second, and in any interpreter. Answers are lines of JSON on the descriptor that the first argument names;
+what engines print goes to a log inside the spool and is never shown, because it may name identifiers.
 
-Answers: ``{"progress": percent}``, ``{"done": result}`` or ``{"failed": kind}``. After one of the last two it
-stays until its standard input ends: the other parties' engines may still wait for acknowledgements.
+Answers: ``{"said": message}``, to which a line comes back, ``{"progress": percent}``, ``{"done": result}`` or
+``{"failed": kind}``. After one of the last two it stays until its standard input ends: the other parties'
+engines may still wait for acknowledgements.
+
+Tasks that run an app of a framework see nothing but their spool (``enclosure.py``), or do not begin.
 """
 
 from __future__ import annotations
@@ -98,14 +101,35 @@ def intersect(task: Mapping[str, Any], answer: Answer) -> dict[str, object]:
     return {"items": report.original_count, "matched": report.intersection_count}
 
 
+def beside(name: str) -> ModuleType:
+    """Load another file of this folder."""
+    found = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    if found is None or found.loader is None:
+        raise ModuleNotFoundError(name)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
 def compute(task: Mapping[str, Any], answer: Answer) -> dict[str, object]:
     """Play ``compute``: a program over secret columns; see ``programs.py`` beside this file."""
-    found = importlib.util.spec_from_file_location("programs", Path(__file__).with_name("programs.py"))
-    if found is None or found.loader is None:
-        raise ModuleNotFoundError("programs")
-    programs = importlib.util.module_from_spec(found)
-    found.loader.exec_module(programs)
-    result: dict[str, object] = programs.play(task, lambda libspu: link(libspu, task), answer)
+    result: dict[str, object] = beside("programs").play(task, lambda libspu: link(libspu, task), answer)
+    return result
+
+
+def app(task: Mapping[str, Any], answer: Answer) -> dict[str, object]:
+    """Play a part of a Flower app, enclosed; see ``flower_app.py`` beside this file."""
+    flower_app, enclosure = beside("flower_app"), beside("enclosure")
+    enclosure.enclose(Path.cwd(), *task["user"])
+
+    def converse(message: Mapping[str, object]) -> Any:  # noqa: ANN401 - a JSON value
+        answer({"said": message})
+        line = sys.stdin.readline()
+        if not line:
+            os._exit(0)  # nobody waits for more
+        return json.loads(line)
+
+    result: dict[str, object] = flower_app.PARTS[task["task"]](task, converse)
     return result
 
 
@@ -116,7 +140,12 @@ def version(task: Mapping[str, Any], answer: Answer) -> dict[str, object]:
     return {"version": importlib.import_module("spu.version").__version__}
 
 
-TASKS: Final = {"psi": intersect, "compute": compute, "version": version}
+TASKS: Final = {
+    "psi": intersect,
+    "compute": compute,
+    "version": version,
+    **dict.fromkeys(("app-version", "client-app", "server-app"), app),
+}
 
 
 def kind_of(error: BaseException) -> str:
@@ -133,7 +162,7 @@ def main(answers: int, parent: int) -> None:
         with lock:
             os.write(answers, json.dumps(said).encode() + b"\n")
 
-    task = json.loads(sys.stdin.readline())
+    task = json.loads(sys.stdin.readline()) | {"user": (os.getuid(), os.getgid())}
     isolated = confine(task["memory_bytes"], parent)
 
     def leave() -> None:

@@ -119,8 +119,8 @@ def test_every_module_can_be_imported() -> None:
 def is_shipped(path: Path, patterns: dict[str, list[str]]) -> bool:
     """Whether the wheel gets a file: a package's patterns do not reach into folders below it."""
     home = next(parent for parent in path.parents if (parent / "__init__.py").exists())
-    if path.suffix == ".py":
-        return home == path.parent
+    if path.suffix == ".py" and home == path.parent:
+        return True
     package = ".".join(home.relative_to(ROOT).parts)
     parts = path.relative_to(home).parts
     return any(

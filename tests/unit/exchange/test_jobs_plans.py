@@ -36,6 +36,7 @@ ASKED: dict[str, Any] = {
 }
 SINGLE = {*EXPRESSIONS, "psi/over-threshold", "stats/joint"}
 PARAMS: dict[str, dict[str, Any]] = {
+    "bridge/flower": {"app": "0" * 64, "arrays": [{"name": "a", "shape": [1]}], "model": "recipients"},
     "model/boosting": {"label": "owner0", "min_cohort": 10},
     "model/boosting-shared": {"label": "owner0", "min_cohort": 10},
     "model/evaluate": {"label": "owner0", "min_cohort": 10},
