@@ -10,7 +10,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parents[2] / "benchmarks"
 AREAS = sorted(path.stem for path in HERE.glob("*.py") if path.stem != "run")
-QUICK = {"data", "policy", "private_he", "private_sums"}
+QUICK = {"policy", "private_sums"}
 
 
 @pytest.fixture(scope="module")

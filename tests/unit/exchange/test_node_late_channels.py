@@ -55,7 +55,7 @@ def test_a_run_that_is_stopped_while_it_connects_is_stopped() -> None:
 
 
 def test_who_was_given_up_before_it_connected_is_told() -> None:
-    own, other = channel_pair(b"session")
+    own, other = channel_pair(b"session", timeout_s=0.1)
     late = LateChannel(lambda: own, own.session, own.rank, PEER)
     late.abort("mpc.dropped-out")
     with pytest.raises(ChannelBroken):

@@ -276,9 +276,9 @@ def test_a_killed_engine_ends_the_run_at_all_and_leaves_nothing(
     original = EngineProcess.__init__
     killed: list[int] = []
 
-    def killing(self: EngineProcess, *args: Any, **named: Any) -> None:
-        original(self, *args, **named)
-        if not killed:
+    def killing(self: EngineProcess, folder: Path, given: Any, *args: Any, **named: Any) -> None:
+        original(self, folder, given, *args, **named)
+        if not killed and given["task"] == "compute":
             killed.append(self.pid)
             os.kill(self.pid, signal.SIGKILL)
 

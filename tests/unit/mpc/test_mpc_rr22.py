@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -168,9 +169,10 @@ def test_a_killed_engine_ends_the_run_at_both_and_leaves_nothing(
     started: list[int] = []
     original = EngineProcess.__init__
 
-    def noted(self: EngineProcess, *args: object, **named: object) -> None:
-        original(self, *args, **named)  # type: ignore[arg-type]
-        started.append(self.pid)
+    def noted(self: EngineProcess, folder: Path, task: Any, *args: Any, **named: Any) -> None:
+        original(self, folder, task, *args, **named)
+        if task["task"] == "psi":
+            started.append(self.pid)
 
     monkeypatch.setattr(EngineProcess, "__init__", noted)
 
