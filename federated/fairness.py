@@ -49,7 +49,7 @@ def fairness(selected: Sequence[tuple[int, int]], counts: Sequence[Confusion]) -
     parts = [some / of for some, of in selected]
     ratio = min(parts) / max(parts) if len(parts) > 1 and max(parts) > 0 else None
     true = _difference([one.recall for one in counts])
-    false = _difference([one.false_positives / (one.false_positives + one.true_negatives) for one in counts])
+    false = _difference([one.fall_out for one in counts])
     odds = None if true is None or false is None else max(true, false)
     chosen = [one.precision for one in counts if one.true_positives + one.false_positives]
     return Fairness(_difference(parts), ratio, true, odds, _difference(chosen))

@@ -118,10 +118,12 @@ class Entered:
     Attributes:
         members: int64[groups, rows], 1 where a row is in a group that is told.
         inverses: int64[groups], of twice a group's rows and the number of bins.
+        ranking: int64[groups, groups], in each line a 1 at one group, that of the most rows in the first.
     """
 
     members: Shared
     inverses: Shared
+    ranking: Shared
 
     @property
     def columns(self) -> list[Shared]:
@@ -211,10 +213,10 @@ def enter(rt: Runtime, sizes: Sizes, by: Grouping, codes: Ints | None) -> Entere
     Raises:
         InvalidInput: codes of another shape, or of no group.
 
-    Security: as `Runtime.share`. Leaks: nothing. Cost: two rounds; 8 bytes a row and group from a holder that
-    computes, 16 from another. Source: one-hot coding.
+    Security: as `Runtime.share`. Leaks: nothing. Cost: three rounds; 8 bytes a row and group from a holder
+    that computes, 16 from another. Source: one-hot coding.
     """
-    members = inverses = None
+    members = inverses = ranking = None
     if codes is not None:
         if codes.shape != (sizes.rows,) or codes.dtype != np.int64:
             raise InvalidInput(f"groups: expected int64[{sizes.rows}], got {codes.dtype}{list(codes.shape)}")
@@ -222,14 +224,18 @@ def enter(rt: Runtime, sizes: Sizes, by: Grouping, codes: Ints | None) -> Entere
         if misfits:
             raise InvalidInput(f"groups: {misfits} of {len(codes)} are not from -1 to {by.groups - 1}")
         members = (codes == np.arange(by.groups)[:, None]).astype(np.int64)
-        scaled = 2.0**_INVERSE_FRACTION / (2 * members.sum(axis=1) + sizes.bins)
-        inverses = np.rint(scaled).astype(np.int64)
-    shared = rt.share(by.holder, members, (by.groups, sizes.rows), limit=2)
-    return Entered(shared, rt.share(by.holder, inverses, by.groups))
+        rows = members.sum(axis=1)
+        inverses = np.rint(2.0**_INVERSE_FRACTION / (2 * rows + sizes.bins)).astype(np.int64)
+        ranking = np.eye(by.groups, dtype=np.int64)[np.argsort(-rows, kind="stable")]
+    return Entered(
+        rt.share(by.holder, members, (by.groups, sizes.rows), limit=2),
+        rt.share(by.holder, inverses, by.groups),
+        rt.share(by.holder, ranking, (by.groups, by.groups), limit=2),
+    )
 
 
 def figures(
-    rt: Runtime, sizes: Sizes, by: Grouping, inverses: Shared, placed: Placed, least: int
+    rt: Runtime, sizes: Sizes, by: Grouping, entered: Entered, placed: Placed, least: int
 ) -> list[Shared]:
     """Compute what is told of each group.
 
@@ -237,10 +243,10 @@ def figures(
         rt: the run.
         sizes: of the evaluation.
         by: equal at all parties.
-        inverses: as of `Entered`.
+        entered: of the rows as they stood.
         placed: the rows.
-        least: rows of either label that a group's rates need; with too few left to the others, the rates of
-            the last group that has them are not told either.
+        least: rows of either label that a group's rates need. Where all others together have fewer, the rates
+            of the group with the fewest rows, of those that have enough, are not told either.
 
     Returns:
         Shared int64[groups] each, for `opened`.
@@ -256,8 +262,13 @@ def figures(
         columns.append(rt.mul(error, error))
     sums = rt.dot(members, stack([*columns, *selected]))
     rows = rt.sum(members).reshape(by.groups)
-    told = [rows, *_each(sums[:, :2]), _stability(rt, sizes, by, members, inverses), *_each(sums[:, 2:])]
-    return [*told, *_rates(rt, sizes, by, placed, selected, least)] if is_logistic else told
+    told = [
+        rows,
+        *_each(sums[:, :2]),
+        _stability(rt, sizes, by, members, entered.inverses),
+        *_each(sums[:, 2:]),
+    ]
+    return [*told, *_rates(rt, sizes, by, entered, placed, selected, least)] if is_logistic else told
 
 
 def opened(sizes: Sizes, by: Grouping, results: Ints, mean: float, deviation: float) -> GroupFigures:
@@ -293,6 +304,7 @@ def cost(sizes: Sizes, by: Grouping) -> Cost:
     """Cost of `enter` and `figures`; ``outside`` leaves inputs out."""
     rows, groups, bins, cutoffs = sizes.rows, by.groups, sizes.bins, len(by.cutoffs)
     entered = costs.shared(by.holder, groups * rows) + costs.shared(by.holder, groups)
+    entered += costs.shared(by.holder, groups * groups)
     cells = groups * bins
     index = costs.logarithm(cells, _odd_bits(sizes)) + costs.product(cells) + costs.quotient(cells)
     total = entered + index + costs.product(groups * groups)
@@ -307,8 +319,8 @@ def cost(sizes: Sizes, by: Grouping) -> Cost:
     bits = _count_bits(sizes)
     total += costs.sign(2 * groups, bits) + costs.conjunction(groups) + costs.to_arithmetic(groups)
     total += costs.product(2 * groups) + costs.sign(2, bits) + costs.conjunction(1) + costs.is_zero(1, bits)
-    total += costs.conjunction(1) + costs.is_zero(groups, groups.bit_length() + 1)
-    total += costs.conjunction(groups) * 2 + costs.to_arithmetic(groups)
+    total += costs.conjunction(1) + costs.product(groups) + costs.is_zero(groups, groups.bit_length() + 1)
+    total += costs.conjunction(groups) + costs.to_arithmetic(groups) + costs.product(groups) * 2
     return total + costs.product((cutoffs + 1) * groups)
 
 
@@ -323,7 +335,13 @@ def _selected(rt: Runtime, sizes: Sizes, by: Grouping, key: Shared) -> list[Shar
 
 
 def _rates(
-    rt: Runtime, sizes: Sizes, by: Grouping, placed: Placed, selected: list[Shared], least: int
+    rt: Runtime,
+    sizes: Sizes,
+    by: Grouping,
+    entered: Entered,
+    placed: Placed,
+    selected: list[Shared],
+    least: int,
 ) -> list[Shared]:
     """True positives at each cutoff and twice the pairs in order, 0 where not told; whether they are."""
     members = placed.members
@@ -333,29 +351,39 @@ def _rates(
     ranked = stack(apart[: by.groups])
     negatives = rt.sub(stack(apart[by.groups :]), ranked)
     twice = _dots(rt, ranked, twice_outscored(rt, negatives))
-    told = _told(rt, sizes, by, placed, positives, least)
+    told = _told(rt, sizes, by, entered.ranking, placed, positives, least)
     masked = rt.mul(told, stack([*hits, twice]))
     return [*_rows(masked), told]
 
 
-def _told(rt: Runtime, sizes: Sizes, by: Grouping, placed: Placed, positives: Shared, least: int) -> Shared:
+def _told(
+    rt: Runtime,
+    sizes: Sizes,
+    by: Grouping,
+    ranking: Shared,
+    placed: Placed,
+    positives: Shared,
+    least: int,
+) -> Shared:
     """A 1 where a group has enough rows of either label, and so have all the others together, or none."""
     bits = _count_bits(sizes)
     events = rt.sum(positives).reshape(by.groups)
     others = rt.sub(rt.sum(placed.members).reshape(by.groups), events)
     counts = stack([events, others])
-    enough = both_reach(rt, counts, least, bits)
-    chosen = rt.to_arithmetic(enough)
+    enough = rt.to_arithmetic(both_reach(rt, counts, least, bits))
     every = rt.sum(placed.actual)
     whole = stack([every, rt.add_public(rt.neg(every), sizes.rows)])
-    rest = rt.sub(whole, rt.sum(rt.mul(chosen, counts)))
+    rest = rt.sub(whole, rt.sum(rt.mul(enough, counts)))
     is_empty = rt.is_zero(rt.add(rest[0], rest[1]), bits=bits)
     is_short = rt.and_(rt.not_(both_reach(rt, rest, least, bits)), rt.not_(is_empty))
-    # From the end, the number of chosen groups is 1 first at the last of them.
-    from_end = Shared(rt.cumsum(chosen[::-1]).shares[:, ::-1].copy())
+    # From the end, the running number of groups with enough is 1 first at the one with the fewest rows.
+    ranked = rt.dot(ranking, enough.reshape(1, by.groups)).reshape(by.groups)
+    from_end = Shared(rt.cumsum(ranked[::-1]).shares[:, ::-1].copy())
     is_one = rt.is_zero(rt.add_public(from_end, -1), bits=by.groups.bit_length() + 1)
-    last = rt.and_(enough, is_one)
-    return rt.to_arithmetic(rt.xor(enough, rt.and_(last, is_short.take([0] * by.groups))))
+    closes = rt.to_arithmetic(rt.and_(is_one, is_short.take([0] * by.groups)))
+    closed = rt.mul(ranked, closes).reshape(1, by.groups)
+    turned = Shared(ranking.shares.swapaxes(1, 2).copy())
+    return rt.sub(enough, rt.dot(turned, closed).reshape(by.groups))
 
 
 def _stability(rt: Runtime, sizes: Sizes, by: Grouping, members: Shared, inverses: Shared) -> Shared:

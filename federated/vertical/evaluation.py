@@ -155,7 +155,7 @@ def evaluate(
     if sizes.by is not None and entered is not None:
         key, actual, score, *members = placed
         ordered = Placed(key, actual, score, stack(members))
-        results += by_group.figures(rt, sizes, sizes.by, entered.inverses, ordered, least)
+        results += by_group.figures(rt, sizes, sizes.by, entered, ordered, least)
     return concatenate(results)
 
 
@@ -219,7 +219,7 @@ def sent(sizes: Sizes, spent: Cost, rank: int) -> int:
         return spent.sent[rank]
     numbers = sizes.rows if rank < sizes.owners else 0
     if sizes.by is not None and rank == sizes.by.holder:
-        numbers += sizes.by.groups * (sizes.rows + 1)
+        numbers += sizes.by.groups * (sizes.rows + 1 + sizes.by.groups)
     return costs.shared(rank, numbers).outside
 
 

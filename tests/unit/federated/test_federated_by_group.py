@@ -127,18 +127,18 @@ def test_figures_of_each_group_are_those_of_its_pooled_rows(
     assert np.isnan(found.mse).all()
 
 
-def test_the_last_groups_rates_go_with_those_that_would_follow_from_them() -> None:
-    codes = np.repeat([0, 1, 2], [60, 60, 60])
+def test_the_smallest_groups_rates_go_with_those_that_would_follow_from_them() -> None:
+    codes = np.repeat([0, 1, 2], [56, 60, 64])
     parts, fitted, _ = table_of(2, codes)
     label = (np.arange(180) % 2).astype(np.float64)
     label[codes == 1] = (np.arange(60) < 3).astype(np.float64)
     sizes = Sizes(Family.LOGISTIC, 180, 2, 4, Grouping(1, 3, (500_000,)))
     found = groups_of(sizes, 3, (parts, label, codes))
     # Group 1 has 3 rows of label 1; alone untold, its rates would be the rest of those of all rows.
-    assert found.told.tolist() == [True, False, False]
-    assert found.true_positives[1:].tolist() == [[0], [0]]
-    assert found.labels.tolist() == [30, 3, 30]
-    assert found.true_positives[0, 0] == np.count_nonzero((codes == 0) & (label == 1) & (fitted >= 0))
+    assert found.told.tolist() == [False, False, True]
+    assert found.true_positives[:2].tolist() == [[0], [0]]
+    assert found.labels.tolist() == [28, 3, 32]
+    assert found.true_positives[2, 0] == np.count_nonzero((codes == 2) & (label == 1) & (fitted >= 0))
 
 
 @pytest.mark.parametrize(("family", "rtol"), [(Family.LINEAR, 1e-3), (Family.POISSON, 5e-3)])
