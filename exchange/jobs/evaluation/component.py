@@ -52,7 +52,7 @@ _FAMILIES = tuple(Family)
 _ROW_NS = 60_000
 _BASE_BYTES = 200 * 2**20
 _ROW_BYTES = 2_000
-_MEMBER_NS, _MEMBER_BYTES = 600, 160
+_MEMBER_NS, _MEMBER_BYTES = 1_000, 256
 """Of a row and group."""
 
 
