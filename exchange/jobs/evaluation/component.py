@@ -31,6 +31,7 @@ from exchange.jobs.evaluation.grouping import By, check_by
 from exchange.jobs.evaluation.release import EvaluationRelease, Head
 from exchange.jobs.evaluation.tables import open_result
 from exchange.jobs.scoring.part import ScorePart
+from exchange.jobs.secret_columns.encoding import check_rules
 from exchange.jobs.spec import Step
 from federated import vertical
 from federated.vertical import Family, evaluation
@@ -61,6 +62,8 @@ def _run(context: StepContext) -> Outcome:
     part = ScorePart.decode(context.earlier[step.after[0]]) if context.role in step.inputs else None
     label = _label(context, part) if part is not None and context.role == "owner-1" else None
     by = By.of(step)
+    if by is not None:
+        check_rules(context)
     codes = by.codes(context, part.rows) if by and part and context.role == by.owner else None
     with replicated.run(context.mesh(), evaluation.EVALUATION, context.rng) as rt:
         smallest = max(context.minimum_cohort, context.number("min_cohort"))

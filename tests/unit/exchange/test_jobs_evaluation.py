@@ -13,6 +13,7 @@ import pytest
 
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.disclosure import OutputRules
 from exchange.jobs.evaluation import report
 from exchange.jobs.evaluation.component import COMPONENT as EVALUATE
 from exchange.jobs.registry import built_in
@@ -655,6 +656,13 @@ def test_groups_that_cannot_be_told_end_the_step(
     assert isinstance(ended[1], error)
     assert words in str(ended[1])
     assert all(isinstance(end, Exception) for end in ended)
+
+
+def test_owners_rules_that_nobody_can_check_end_an_evaluation_by_group() -> None:
+    spec, rules = by_groups(BY_REGION), OutputRules(round_counts=10)
+    scored = scored_by(spec)
+    ended = mesh_outcomes(evaluating(spec, scored, tables=GROUPED, rules=rules), mesh_of(3, timeout_s=5))
+    assert all("round_counts of this owner cannot be checked" in str(end) for end in ended)
 
 
 @pytest.mark.parametrize(
