@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -599,6 +600,20 @@ def test_models_of_numbers_have_errors_by_group(family: str, expected: Any, labe
         squares = np.mean((expected[rows] - label[rows]) ** 2)
         assert float(got["mean squared error"]) == pytest.approx(squares, rel=5e-3)
     assert {"group-means.png", "group-stability.png", "group-errors.png"} <= set(files)
+
+
+def test_labels_that_plots_have_no_signs_for_are_drawn_by_number() -> None:
+    spec = by_groups({**BY_REGION, "labels": ["北", "south", "东", "west"]})
+    named = {"north": "北", "east": "东"}
+    tables = GROUPED | {
+        "owner-2": GROUPED["owner-2"] | {"region": [named.get(name, name) for name in REGION.tolist()]}
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer, files = files_of(spec, releases_of(spec, tables=tables))
+    assert [row[0] for row in answer["facts"]["by"]["groups"]] == ["北", "south"]
+    assert files["groups.csv"].decode().splitlines()[1].startswith("北,100,")
+    assert files["group-means.png"].startswith(b"\x89PNG")
 
 
 def test_the_estimate_is_what_an_evaluation_by_group_sends_and_whose_figures_it_has() -> None:
