@@ -81,6 +81,11 @@ class Confusion:
         return _part(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
+    def fall_out(self) -> float:
+        """The part of rows with label 0 that count as 1; 0 where there is none."""
+        return _part(self.false_positives, self.false_positives + self.true_negatives)
+
+    @property
     def f1(self) -> float:
         """The harmonic mean of precision and recall."""
         return _part(

@@ -198,6 +198,12 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             tolerance=0.05,
         ),
         Example(
+            "regression-by-group",
+            regression.by_group,
+            ("model/evaluate", "model/logistic", "model/score", "psi/ecdh", "report/evaluation"),
+            tolerance=0.03,
+        ),
+        Example(
             "regression-counts",
             regression.counted,
             ("model/poisson", "psi/ecdh", "report/result"),

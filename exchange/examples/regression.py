@@ -1,7 +1,8 @@
-"""Regression over columns of two owners: coefficients, scores, and how good they are."""
+"""Regression over columns of two owners: coefficients, scores, how good they are, and to whom how fair."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from exchange.examples.stage import ANALYST, MIN_COHORT, REGULATOR, Stage, step
 from federated import metrics
 
-__all__ = ["counted", "evaluated", "linear", "logistic", "own_part", "scored"]
+__all__ = ["by_group", "counted", "evaluated", "linear", "logistic", "own_part", "scored"]
 
 _PEOPLE, _ALONE = 400, 40
 _SPLIT: Final = {"coefficients": "split"}
@@ -28,25 +29,28 @@ _COLUMNS = {
         "person": ("identifier", "AFTER_JOIN"),
         "income": ("feature", "AFTER_AGGREGATE"),
         "age": ("feature", "AFTER_AGGREGATE"),
+        "region": ("group", "AFTER_GROUP_BY"),
     },
 }
+_REGIONS: Final = ("city", "country")
+_CUTOFF: Final = 0.4
 
 
 def logistic(stage: Stage) -> tuple[object, object]:
     """Which columns of two owners go with late payment? The analyst reads all coefficients."""
-    return _coefficients(stage, "logistic", "late"), _named(_logistic(*_pooled("late")))
+    return _coefficients(stage, "logistic", "late"), _named(_logistic(*_pooled("late")[:2]))
 
 
 def linear(stage: Stage) -> tuple[object, object]:
     """The same for an amount: standardised, as the columns are."""
-    x, label = _pooled("spent")
+    x, label, _ = _pooled("spent")
     weights = np.linalg.lstsq(x.T, (label - label.mean()) / label.std(), rcond=None)[0]
     return _coefficients(stage, "linear", "spent"), _named(weights)
 
 
 def counted(stage: Stage) -> tuple[object, object]:
     """The same for how often something happens, in multiples of the mean."""
-    x, label = _pooled("visits")
+    x, label, _ = _pooled("visits")
     return _coefficients(stage, "poisson", "visits"), _named(_poisson(x, label / label.mean()))
 
 
@@ -55,11 +59,38 @@ def own_part(stage: Stage) -> tuple[object, object]:
     answer = _trained(stage, "lender", "logistic", "late", _SPLIT, "model/part")
     got = [["(intercept)", float(answer["facts"]["intercept"])]]
     got += [[row[0], float(row[1])] for row in answer["rows"]]
-    return got, _named(_logistic(*_pooled("late")))[:2]
+    return got, _named(_logistic(*_pooled("late")[:2]))[:2]
 
 
 def evaluated(stage: Stage) -> tuple[object, object]:
     """How well do columns of two owners tell late payment? Nobody sees a row scored."""
+    facts = _evaluated(stage)
+    x, label, _ = _pooled("late")
+    fitted = _logistic(x, label) @ x
+    expected = (metrics.auc(fitted, label), metrics.ks(fitted, label))
+    return [float(facts[name]) for name in ("auc", "ks")], list(expected)
+
+
+def by_group(stage: Stage) -> tuple[object, object]:
+    """Is it as good for people of the city as of the country, and are as many said to pay late?"""
+    by = {"owner": "owner-2", "column": "region", "labels": [*_REGIONS], "cutoffs": [f"{_CUTOFF}"]}
+    told = _evaluated(stage, by)["by"]
+    x, label, region = _pooled("late")
+    fitted = _logistic(x, label) @ x
+    chosen = 1 / (1 + np.exp(-fitted)) >= _CUTOFF
+    inside = [region == name for name in _REGIONS]
+    got, expected = list[object](), list[object]()
+    for line, rows in zip(told["groups"], inside, strict=True):
+        named = dict(zip(told["columns"], line, strict=True))
+        got += [named["rows"], *(float(named[name]) for name in ("positive rate", "auc"))]
+        expected += [int(rows.sum()), float(label[rows].mean()), metrics.auc(fitted[rows], label[rows])]
+    parts = [float(chosen[rows].mean()) for rows in inside]
+    got.append(float(told["fairness"][0]["demographic_parity_difference"]))
+    return got, [*expected, abs(parts[0] - parts[1])]
+
+
+def _evaluated(stage: Stage, by: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """The facts of an evaluation for the analyst, of all rows or by the groups of a column of the utility."""
     made = _Model.of(stage, ANALYST, "logistic", "late", _SPLIT, "model/score", "model/evaluate")
     asking = stage.did(ANALYST)
     computing = made.steps[1]["parties"]
@@ -67,18 +98,14 @@ def evaluated(stage: Stage) -> tuple[object, object]:
         "evaluate",
         "model/evaluate",
         computing,
-        inputs=made.inputs,
+        inputs=made.inputs if by is None else made.with_column("owner-2", str(by["column"])),
         after=["score"],
-        params={"label": "late", "min_cohort": 20},
+        params={"label": "late", "min_cohort": 20} | ({} if by is None else {"by": by}),
         recipients=[asking],
     )
     reading = step("read", "report/evaluation", {"reader": asking}, after=["evaluate"])
     steps = (*made.steps, _scoring(made, "shared"), evaluating, reading)
-    facts = stage.run("Evaluation", made.agreements, *steps)["facts"]
-    x, label = _pooled("late")
-    fitted = _logistic(x, label) @ x
-    expected = (metrics.auc(fitted, label), metrics.ks(fitted, label))
-    return [float(facts[name]) for name in ("auc", "ks")], list(expected)
+    return dict(stage.run("Evaluation", made.agreements, *steps)["facts"])
 
 
 def scored(stage: Stage) -> tuple[object, object]:
@@ -86,7 +113,7 @@ def scored(stage: Stage) -> tuple[object, object]:
     made = _Model.of(stage, "lender", "logistic", "late", _SPLIT, "model/score", level="AS_JOIN_PAYLOAD")
     steps = (*made.steps, _scoring(made, "owner-1"))
     answer = stage.run("Scores", made.agreements, *steps, asker="lender")
-    x, label = _pooled("late")
+    x, label, _ = _pooled("late")
     chances = 1 / (1 + np.exp(-_logistic(x, label) @ x))
     return sorted(float(score) for _, score in answer["rows"]), sorted(chances.tolist())
 
@@ -120,17 +147,18 @@ def _tables() -> dict[str, pa.Table]:
     visits = generator.poisson(3 * np.exp(fitted / 4))
     people = [f"C{number:04d}" for number in range(_PEOPLE)]
     lender = pa.table({"person": people, "late": late, "spent": spent, "visits": visits, "debt": debt})
-    utility = pa.table({"person": people, "income": income, "age": age})
+    region = [_REGIONS[number % 5 // 3] for number in range(_PEOPLE)]
+    utility = pa.table({"person": people, "income": income, "age": age, "region": region})
     return {"lender": lender.slice(0, _PEOPLE - _ALONE), "utility": utility.slice(_ALONE)}
 
 
-def _pooled(label: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standardised columns under ones, and the label, of the people whom both know."""
+def _pooled(label: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
+    """Standardised columns under ones, the label, and the region, of the people whom both know."""
     tables = _tables()
     joined = tables["lender"].join(tables["utility"], "person", join_type="inner")
     columns = [joined[name].to_numpy().astype(float) for name in ("debt", "income", "age")]
     x = np.vstack([np.ones(len(joined)), *((one - one.mean()) / one.std() for one in columns)])
-    return x, joined[label].to_numpy().astype(float)
+    return x, joined[label].to_numpy().astype(float), np.array(joined["region"].to_pylist())
 
 
 def _logistic(x: NDArray[np.float64], label: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -169,8 +197,14 @@ class _Model:
     """A job so far: what it may read, and the steps that align rows and train."""
 
     agreements: dict[str, str]
-    inputs: dict[str, dict[str, object]]
+    inputs: dict[str, dict[str, Any]]
     steps: tuple[dict[str, Any], ...]
+
+    def with_column(self, role: str, name: str) -> dict[str, dict[str, Any]]:
+        """The inputs, with one more column of an owner."""
+        given = self.inputs[role]
+        columns = [*given["columns"], {"name": name, "decimals": 0}]
+        return {**self.inputs, role: {**given, "columns": columns}}
 
     @classmethod
     def of(
@@ -200,7 +234,7 @@ class _Model:
                 agreements[assets[org]] = stage.agree(assets[org], list(controls[org]), terms, asker=asker)
         lender, utility, asking = (stage.did(org) for org in ("lender", "utility", asker))
 
-        def read(org: str, *columns: str) -> dict[str, object]:
+        def read(org: str, *columns: str) -> dict[str, Any]:
             return {"asset": assets[org], "columns": [{"name": one, "decimals": 0} for one in columns]}
 
         matching = step(

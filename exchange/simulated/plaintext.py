@@ -72,6 +72,13 @@ class Plaintext:
         batches = self.table(step, role).select([name]).to_batches()
         return columns.measure_array(batches, name)[rows].astype(np.float64)
 
+    def codes(
+        self, step: Step, role: str, name: str, labels: Sequence[str], rows: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """The place among labels of the value of a column at some rows: int64[rows]."""
+        batches = self.table(step, role).select([name]).to_batches()
+        return columns.label_codes(batches, name, labels)[rows]
+
 
 def decimals(table: pa.Table, column: ColumnInput) -> list[Decimal]:
     """Values of a column, rounded exactly, half to even, to the digits that a step keeps of it.

@@ -5,10 +5,13 @@ What training itself differs by is the training step's; here the same coefficien
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 from numpy.typing import NDArray
 
 from exchange.jobs.aligned_columns import owners_of
+from exchange.jobs.evaluation.grouping import By
 from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.scoring.part import ScorePart
 from exchange.jobs.spec import Step
@@ -59,7 +62,29 @@ def evaluation(run: Run, played: PlayedStep) -> list[Figure]:
         errors = metrics.regression(told, label)
         plain = {"mean_squared_error": errors.mse, "mean_absolute_error": errors.mae, "r2": errors.r2}
     facts = run.result(played).facts
-    return [Figure(name, float(str(facts[name])), value) for name, value in plain.items()]
+    found = [Figure(name, float(str(facts[name])), value) for name, value in plain.items()]
+    by = By.of(step)
+    if by is None:
+        return found
+    placed = run.rows(scored.step)[by.owner][kept]
+    codes = run.plain.codes(step, by.owner, by.column, by.labels, placed)
+    return [*found, *_by_group(by, codes, told, label, cast("dict[str, list[Any]]", facts["by"]))]
+
+
+def _by_group(
+    by: By, codes: NDArray[np.int64], told: Floats, label: Floats, facts: dict[str, list[Any]]
+) -> list[Figure]:
+    """Rows, mean label and mean score of each group that is told."""
+    figures = []
+    for name, rows, mean_label, mean_score, *_ in facts["groups"]:
+        inside = codes == by.labels.index(name)
+        for figure, private, plain in (
+            ("rows", rows, np.count_nonzero(inside)),
+            ("mean label", float(mean_label), label[inside].mean()),
+            ("mean score", float(mean_score), told[inside].mean()),
+        ):
+            figures.append(Figure(f"{name}: {figure}", private, float(plain)))
+    return figures
 
 
 def _parts(run: Run, step: Step) -> tuple[NDArray[np.int64], Floats]:

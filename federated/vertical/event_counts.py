@@ -22,7 +22,16 @@ from mpc.replicated.sharing import concatenate, stack
 from mpc.replicated.tally import Tally
 from mpc.spec import Adversary, ProtocolSpec
 
-__all__ = ["CHUNK_WORDS", "MAX_BINS", "SPEC", "Layout", "expected", "group_events", "own_events"]
+__all__ = [
+    "CHUNK_WORDS",
+    "MAX_BINS",
+    "SPEC",
+    "Layout",
+    "both_reach",
+    "expected",
+    "group_events",
+    "own_events",
+]
 
 Codes = NDArray[np.uint8]
 
@@ -155,6 +164,27 @@ def own_events(rt: Runtime, layout: Layout, groups: Shared) -> NDArray[np.int64]
     return own
 
 
+def both_reach(rt: Runtime, counts: Shared, least: int, bits: int) -> SharedBits:
+    """Whether both of two counts reach a minimum.
+
+    Args:
+        rt: the run.
+        counts: shared int64[2, ...], none below 0.
+        least: the minimum.
+        bits: how many hold a count less the minimum.
+
+    Returns:
+        Shared bits, one for each two counts, along one axis.
+
+    Security: as the runtime. Leaks: nothing. Cost: `mpc.replicated.costs.sign` of all counts, and
+    `conjunction` of half. Source: see `SPEC`.
+    """
+    short = rt.add_public(counts, -least).reshape(counts.size)
+    reached = rt.not_(rt.is_negative(short, bits=bits))
+    half = counts.size // 2
+    return rt.and_(reached.take(slice(half)), reached.take(slice(half, None)))
+
+
 def expected(layout: Layout, parties: int) -> tuple[list[int], int]:
     """Bytes that the party of each rank sends, and rounds, of a whole run; a test measures them."""
     tally = Tally(parties)
@@ -246,24 +276,18 @@ def _joined(rt: Runtime, layout: Layout, counts: Shared) -> Shared:
     columns = sum(layout.columns)
     running = np.cumsum(counts.shares, axis=2, dtype=np.uint64)
     rest = Shared(running[:, :, -1:] - running)
-    leaves_enough = _reach(rt, layout, rest)
+    bits = layout.count_bits + 1
+    leaves_enough = both_reach(rt, rest, layout.least, bits)
     held = rt.constant(np.zeros((2, columns), dtype=np.int64))
     groups = []
     for place in range(layout.bins - 1):
         held = rt.add(held, counts[:, place])
         ends = rt.and_(
-            _reach(rt, layout, held), leaves_enough.take(slice(place * columns, (place + 1) * columns))
+            both_reach(rt, held, layout.least, bits),
+            leaves_enough.take(slice(place * columns, (place + 1) * columns)),
         )
         ended = rt.mul(rt.to_arithmetic(ends), held)
         groups.append(ended[0])
         held = rt.sub(held, ended)
     groups.append(rt.add(held, counts[:, layout.bins - 1])[0])
     return stack(groups)
-
-
-def _reach(rt: Runtime, layout: Layout, counts: Shared) -> SharedBits:
-    """Whether both counts of int64[2, ...] reach the minimum, as one axis of bits."""
-    short = rt.add_public(counts, -layout.least).reshape(counts.size)
-    reached = rt.not_(rt.is_negative(short, bits=layout.count_bits + 1))
-    half = counts.size // 2
-    return rt.and_(reached.take(slice(half)), reached.take(slice(half, None)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mpc.replicated import division, logistic
 from mpc.replicated import exponential as exponential_series
+from mpc.replicated import logarithm as logarithm_series
 from mpc.replicated.links import KEY_BYTES
 from mpc.replicated.sharing import words_of
 from mpc.transcript import CONFIRMATION_BYTES
@@ -26,6 +27,8 @@ __all__ = [
     "group_sums",
     "is_zero",
     "large_enough",
+    "leading_places",
+    "logarithm",
     "opened",
     "order_of",
     "place_of_largest",
@@ -169,7 +172,7 @@ def quotient(rows: int) -> Cost:
 def divide(rows: int, dividend_bits: int, divisor_bits: int) -> Cost:
     """Quotients of shared integers."""
     inverse = (product(rows) + quotient(rows)) * (2 * division.INVERSE_ITERATIONS)
-    cost = bits_of(rows, divisor_bits) + _leading(rows, divisor_bits) + product(rows) + inverse
+    cost = bits_of(rows, divisor_bits) + leading_places(rows, divisor_bits) + product(rows) + inverse
     for shift in division.steps_of(dividend_bits, divisor_bits):
         cost += quotient(rows) * ((shift > 0) + 1 + (shift < divisor_bits)) + product(rows) * 3
     return cost
@@ -179,7 +182,7 @@ def square_root(rows: int, bits: int) -> Cost:
     """Square roots."""
     pairs = bits // 2
     once = product(rows) + quotient(rows)
-    cost = bits_of(rows, bits) + conjunction(rows, pairs) + _leading(rows, pairs) + product(rows)
+    cost = bits_of(rows, bits) + conjunction(rows, pairs) + leading_places(rows, pairs) + product(rows)
     cost += quotient(rows) * (1 + (bits > division.ROOT_FRACTION))
     return cost + once * (3 * division.ROOT_ITERATIONS + 2)
 
@@ -235,6 +238,13 @@ def exponential(rows: int) -> Cost:
     return shared(0, 2 * exponential_series.TERMS * rows) + product(rows) + quotient(rows)
 
 
+def logarithm(rows: int, bits: int) -> Cost:
+    """Natural logarithms of values of ``bits`` bits: the first product brings all to as many bits."""
+    degree, is_cut = logarithm_series.DEGREE, bits - 1 > logarithm_series.FRACTION
+    cost = bits_of(rows, bits) + leading_places(rows, bits)
+    return cost + product(rows) * degree + quotient(rows) * (degree + is_cut)
+
+
 def shuffle(rows: int, columns: int = 1) -> Cost:
     """Shuffles of several columns together: every party takes part in two passes of three."""
     return Cost(3, (2 * _WORD * rows * columns,) * 3)
@@ -268,7 +278,8 @@ def _planes(rows: int, bits: int) -> Cost:
     return shared(0, bits * words_of(rows))
 
 
-def _leading(rows: int, planes: int) -> Cost:
+def leading_places(rows: int, planes: int) -> Cost:
+    """Places of the highest 1 of ``rows`` values of ``planes`` bits."""
     cost, width = to_arithmetic(planes * rows), 1
     while width < planes:
         cost += conjunction(rows, sum(place & width != 0 for place in range(planes)))

@@ -28,9 +28,11 @@ __all__ = [
     "MAX_DIVISOR_BITS",
     "MAX_ROOT_BITS",
     "divide",
+    "leading_places",
     "quotient",
     "square_root",
     "steps_of",
+    "weighted",
 ]
 
 Words = NDArray[np.uint64]
@@ -120,8 +122,8 @@ def divide(
             f"got {dividend_bits} and {divisor_bits}"
         )
     # b = m 2^(j+1) with m in [1/2, 1): its leading bit is j, and scale = 2^(divisor_bits - 1 - j).
-    leading = _leading(rt, comparison.bits_of(rt, b, divisor_bits))
-    scale = _weighted(leading, [2**place for place in range(divisor_bits)])
+    leading = leading_places(rt, comparison.bits_of(rt, b, divisor_bits))
+    scale = weighted(leading, [2**place for place in range(divisor_bits)])
     inverse = _inverse(rt, rt.scale(rt.mul(b, scale), 2 ** (FRACTION - divisor_bits)))
     total, rest = rt.constant(np.zeros(a.shape, dtype=np.int64)), a
     for shift in steps_of(dividend_bits, divisor_bits):
@@ -166,10 +168,10 @@ def square_root(rt: Runtime, a: Shared, *, bits: int = MAX_ROOT_BITS) -> Shared:
     planes = comparison.bits_of(rt, a, bits)
     # a = m 4^(j+1) with m in [1/4, 1): j is the leading pair of bits.
     even, odd = planes.plane(slice(0, bits, 2)), planes.plane(slice(1, bits, 2))
-    leading = _leading(rt, rt.or_(even, odd))
+    leading = leading_places(rt, rt.or_(even, odd))
     pairs = bits // 2
-    scale = _weighted(leading, [4**place for place in range(pairs)])
-    width = _weighted(leading, [2 ** (pairs - place) for place in range(pairs)])
+    scale = weighted(leading, [4**place for place in range(pairs)])
+    width = weighted(leading, [2 ** (pairs - place) for place in range(pairs)])
     scaled = rt.scale(rt.mul(a, scale), 2 ** max(0, ROOT_FRACTION - bits))
     m = quotient(rt, scaled, 2 ** max(0, bits - ROOT_FRACTION))
     one = 2**ROOT_FRACTION
@@ -191,10 +193,20 @@ def _inverse(rt: Runtime, m: Shared) -> Shared:
     return w
 
 
-def _leading(rt: Runtime, planes: SharedBits) -> Shared:
-    """The place of the highest 1 of each value, as numbers [planes, n], highest place first.
+def leading_places(rt: Runtime, planes: SharedBits) -> Shared:
+    """The place of the highest 1 of each value.
 
     Conjunctions of complements from the top (Sklansky's network), and their differences.
+
+    Args:
+        rt: the run.
+        planes: shared bits [planes, n], lowest first.
+
+    Returns:
+        Shared int64[planes, n] of 0 and at most one 1 for each value, highest place first.
+
+    Security: semi-honest, one of three. Leaks: nothing. Cost: see `mpc.replicated.costs.leading_places`.
+    Source: Sklansky 1960.
     """
     none = rt.not_(planes).shares[:, ::-1].copy()
     place, width = np.arange(none.shape[1]), 1
@@ -208,8 +220,8 @@ def _leading(rt: Runtime, planes: SharedBits) -> Shared:
     return rt.to_arithmetic(SharedBits(differences, planes.rows))
 
 
-def _weighted(leading: Shared, weights: list[int]) -> Shared:
-    """The weight of the leading place. Local."""
+def weighted(leading: Shared, weights: list[int]) -> Shared:
+    """The weight of the leading place of each value, one weight a place from the highest on. Local."""
     column = np.array(weights, dtype=np.uint64)[:, None]
     return Shared((leading.shares * column).sum(axis=1, dtype=np.uint64))
 

@@ -22,11 +22,12 @@ PEOPLE = 260
 DEBT, INCOME = RNG.normal(4_000, 1_500, PEOPLE), RNG.normal(2_500, 700, PEOPLE)
 FITTED = (DEBT - 4_000) / 1_500 - (INCOME - 2_500) / 700
 LATE = (RNG.random(PEOPLE) < 1 / (1 + np.exp(-FITTED))).astype(np.int64)
+REGION = np.array(["north", "south", "south", "east"])[np.arange(PEOPLE) % 4]
 IDS = [f"p{i:03d}" for i in range(PEOPLE)]
 BOTH = slice(40, 220)
 TABLES = {
     "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "debt": DEBT[:220]}),
-    "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:]}),
+    "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:], "region": REGION[40:]}),
 }
 OPERATIONS = ["psi/ecdh", "model/logistic", "model/score", "model/evaluate"]
 
@@ -49,9 +50,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInPr
                     if column in ("person", "id")
                     else "label"
                     if column == "late"
+                    else "group"
+                    if column == "region"
                     else "feature",
                     "sensitivity": "internal",
-                    "control": "AFTER_JOIN" if column in ("person", "id") else level,
+                    "control": "AFTER_JOIN"
+                    if column in ("person", "id")
+                    else "AFTER_GROUP_BY"
+                    if column == "region"
+                    else level,
                 }
                 for column in TABLES[owner].column_names
             ]
@@ -87,8 +94,10 @@ def _input(asset: str, *columns: str) -> dict[str, Any]:
     return {"asset": asset, "columns": [{"name": name, "decimals": 0} for name in columns]}
 
 
-def scored(at: ConsortiumInProcess, people: str) -> dict[str, Any]:
-    """Train on 70 of 100 rows, and tell the lender the scores of the others."""
+def _scoring(
+    at: ConsortiumInProcess, people: str, scores: str, percent: int, **score: str
+) -> list[dict[str, Any]]:
+    """Match, train on all rows but some in a hundred, and score."""
     lender, bureau, helper = map(at.did, ("lender", "bureau", "regulator"))
     owners = {"owner-1": lender, "owner-2": bureau}
     computing = owners | {"helper-1": helper}
@@ -96,7 +105,7 @@ def scored(at: ConsortiumInProcess, people: str) -> dict[str, Any]:
         "owner-1": _input("lender/loans", "late", "debt"),
         "owner-2": _input(f"bureau/{people}", "income"),
     }
-    steps = [
+    return [
         _step(
             "match",
             "psi/ecdh",
@@ -114,7 +123,7 @@ def scored(at: ConsortiumInProcess, people: str) -> dict[str, Any]:
                 "label": "late",
                 "coefficients": "split",
                 "min_cohort": 20,
-                "test_percent": 30,
+                "test_percent": percent,
                 "batch": 256,
                 "epochs": 16,
             },
@@ -125,21 +134,31 @@ def scored(at: ConsortiumInProcess, people: str) -> dict[str, Any]:
             owners,
             inputs=inputs,
             after=["match", "train"],
-            params={"scores": "owner-1", "part": "test", "min_cohort": 20},
-            recipients=[lender],
+            params={"scores": scores, "min_cohort": 20, **score},
+            recipients=[lender] if scores == "owner-1" else [],
         ),
     ]
+
+
+def _answered(
+    at: ConsortiumInProcess, asker: str, people: str, steps: list[dict[str, Any]]
+) -> dict[str, Any]:
     spec = {
         "v": 1,
         "job": new_id("job", system_clock),
         "title": "Who is late",
         "purpose": PURPOSE,
-        "agreements": _agreed(at, "lender", people),
+        "agreements": _agreed(at, asker, people),
         "steps": steps,
     }
-    submitted = at.client("lender").submit(spec)["job"]
-    at.client("lender").wait_job(submitted, timeout_s=90)
-    return at.client("lender").result(submitted)[0]
+    submitted = at.client(asker).submit(spec)["job"]
+    at.client(asker).wait_job(submitted, timeout_s=90)
+    return at.client(asker).result(submitted)[0]
+
+
+def scored(at: ConsortiumInProcess, people: str) -> dict[str, Any]:
+    """Tell the lender the scores of the rows held out."""
+    return _answered(at, "lender", people, _scoring(at, people, "owner-1", 30, part="test"))
 
 
 def _agreed(at: ConsortiumInProcess, submitter: str, people: str) -> dict[str, str]:
@@ -215,3 +234,33 @@ def test_the_label_holder_learns_scores_where_the_other_owner_lets_it_see_rows(
     assert set(rows) <= set(range(40, 220))
     scores = np.array([float(score) for _, score in answer["rows"]])
     np.testing.assert_allclose(scores, _expected(rows), atol=0.01)
+
+
+def test_who_asked_reads_how_good_the_model_is_by_group(running: ConsortiumInProcess) -> None:
+    steps, analyst = _scoring(running, "people", "shared", 0), running.did("analyst")
+    inputs = steps[1]["inputs"]
+    by = {"owner": "owner-2", "column": "region", "labels": ["north", "south", "east"], "cutoffs": ["0.5"]}
+    steps += [
+        _step(
+            "evaluate",
+            "model/evaluate",
+            steps[1]["parties"],
+            inputs=inputs | {"owner-2": _input("bureau/people", "income", "region")},
+            after=["score"],
+            params={"label": "late", "min_cohort": 20, "by": by},
+            recipients=[analyst],
+        ),
+        _step("read", "report/evaluation", {"reader": analyst}, after=["evaluate"]),
+    ]
+    told = _answered(running, "analyst", "people", steps)["facts"]["by"]
+    lines = [dict(zip(told["columns"], line, strict=True)) for line in told["groups"]]
+    assert [line["group"] for line in lines] == by["labels"]
+    for line in lines:
+        rows = np.arange(PEOPLE)[BOTH][REGION[BOTH] == line["group"]]
+        label = LATE[rows]
+        assert line["rows"] == len(rows)
+        assert float(line["positive rate"]) == pytest.approx(label.mean(), abs=1e-5)
+        # A model of other coefficients than those that made the label orders a few pairs in another way.
+        assert float(line["auc"]) == pytest.approx(_auc(FITTED[rows], label), abs=0.03)
+    assert told["suppressed"] == 0
+    assert [found["cutoff"] for found in told["fairness"]] == by["cutoffs"]

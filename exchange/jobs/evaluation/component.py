@@ -2,7 +2,8 @@
 
 Follows ``model/score``. ``owner-1`` holds the label; three parties compute, the first three owners, or two
 owners and a helper that enters nothing. Recipients alone put together what comes out: bins of rows by score
-with the sum of labels and of scores in each, and measures of all rows.
+with the sum of labels and of scores in each, and measures of all rows. With ``by`` they also put together
+figures of groups of rows, by a column of one owner.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from exchange.jobs.component import (
     whole_number,
 )
 from exchange.jobs.estimates import Estimate
+from exchange.jobs.evaluation.grouping import By, check_by
 from exchange.jobs.evaluation.release import EvaluationRelease, Head
 from exchange.jobs.evaluation.tables import open_result
 from exchange.jobs.scoring.part import ScorePart
+from exchange.jobs.secret_columns.encoding import check_rules
 from exchange.jobs.spec import Step
 from federated import vertical
 from federated.vertical import Family, evaluation
+from federated.vertical.by_group import kept_groups
 from federated.vertical.evaluation import Sizes
 from mpc import replicated
 from mpc.errors import CohortTooSmall, InputsDisagree
@@ -49,19 +53,28 @@ _FAMILIES = tuple(Family)
 _ROW_NS = 60_000
 _BASE_BYTES = 200 * 2**20
 _ROW_BYTES = 2_000
+_MEMBER_NS, _MEMBER_BYTES = 1_000, 256
+"""Of a row and group."""
 
 
 def _run(context: StepContext) -> Outcome:
     step = context.step
     part = ScorePart.decode(context.earlier[step.after[0]]) if context.role in step.inputs else None
     label = _label(context, part) if part is not None and context.role == "owner-1" else None
+    by = By.of(step)
+    if by is not None:
+        check_rules(context)
+    codes = by.codes(context, part.rows) if by and part and context.role == by.owner else None
     with replicated.run(context.mesh(), evaluation.EVALUATION, context.rng) as rt:
         smallest = max(context.minimum_cohort, context.number("min_cohort"))
         said = None if part is None else (len(part.rows), smallest, _FAMILIES.index(part.family))
         sizes, minimum = _agreed(rt, said, context)
         if label is not None and sizes.family is Family.LOGISTIC:
             aligned_columns.check_classes(label, minimum)
-        results = evaluation.evaluate(rt, sizes, None if part is None else part.parts, label)
+        if by is not None and codes is not None:
+            codes = kept_groups(codes, len(by.labels), minimum)
+        parts = None if part is None else part.parts
+        results = evaluation.evaluate(rt, sizes, parts, label, codes=codes, least=minimum)
         shares = aligned_columns.own_share(rt, results)
     unit = {}
     if label is not None and part is not None and sizes.family is not Family.LOGISTIC:
@@ -70,11 +83,18 @@ def _run(context: StepContext) -> Outcome:
     return Outcome(
         local=b"",
         release=EvaluationRelease(head, shares).encode(),
-        cohort=sizes.rows // sizes.bins,
-        figures=sizes.bins,
+        cohort=sizes.rows // sizes.bins if by is None else minimum,
+        figures=sizes.bins + (0 if by is None else len(by.labels)),
         rows=None if part is None else part.rows,
-        groups=None if part is None else np.zeros(len(part.rows), dtype=np.int64),
+        groups=None if part is None else _told(part, by, codes),
     )
+
+
+def _told(part: ScorePart, by: By | None, codes: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The group of each row as this owner knows it; those that are not told are the rest of all together."""
+    if by is None or codes is None:
+        return np.zeros(len(part.rows), dtype=np.int64)
+    return np.where(codes < 0, len(by.labels), codes)
 
 
 def _label(context: StepContext, part: ScorePart) -> NDArray[np.float64]:
@@ -98,6 +118,7 @@ def _agreed(rt: Runtime, said: tuple[int, ...] | None, context: StepContext) -> 
     Raises:
         InputsDisagree: owners with different numbers of rows, or models.
         CohortTooSmall: fewer rows than an owner's minimum.
+        InvalidInput: cutoffs, of a model that tells no probabilities.
     """
     stated = list(rt.state(said, _STATED).values())
     for other in stated:
@@ -108,7 +129,9 @@ def _agreed(rt: Runtime, said: tuple[int, ...] | None, context: StepContext) -> 
     minimum = max(one[1] for one in stated)
     if rows < minimum:
         raise CohortTooSmall(minimum, 1)
-    return Sizes(family, rows, len(context.step.inputs), min(_bins(context.step), rows // minimum)), minimum
+    by = By.of(context.step)
+    bins = min(_bins(context.step), rows // minimum)
+    return Sizes(family, rows, len(context.step.inputs), bins, None if by is None else by.grouping), minimum
 
 
 def _bins(step: Step) -> int:
@@ -128,15 +151,21 @@ def _check(step: Step) -> None:
         raise InvalidRequest(f"{at}.params.label", f"one of owner-1's {', '.join(own)}", "another column")
     if not step.recipients:
         raise InvalidRequest(f"{at}.recipients", "who receives the evaluation", "nobody")
+    if (by := By.of(step)) is not None:
+        by.check(step)
 
 
 def _check_follows(step: Step, before: Step) -> None:
-    """Check that the scores are of the same rows and columns: the plan is made from those named here."""
-    at = f"steps.{step.id}"
+    """Check that the scores are of the same rows and columns: the plan is made from those named here.
+
+    The column of the groups stands beside the scored ones: what is told of all rows is not made from it.
+    """
+    at, by = f"steps.{step.id}", By.of(step)
     if set(step.inputs) != set(before.inputs):
         raise InvalidRequest(f"{at}.parties", f"the {len(before.inputs)} owners of {before.id}", "others")
     for role, scored in before.inputs.items():
-        given, label = step.inputs[role], step.params["label"] if role == "owner-1" else None
+        given = step.inputs[role]
+        beside = {step.params["label"]} if role == "owner-1" else set()
         if step.parties[role] != before.parties[role]:
             expected = f"{before.parties[role]}, as in {before.id}"
             raise InvalidRequest(f"{at}.parties.{role}", expected, step.parties[role])
@@ -145,22 +174,37 @@ def _check_follows(step: Step, before: Step) -> None:
                 f"{at}.inputs.{role}.asset", f"{scored.asset}, as in {before.id}", given.asset
             )
         wanted, named = ({column.name for column in one.columns} for one in (scored, given))
-        if named - {label} != wanted - {label}:
+        if by is not None and role == by.owner:
+            if by.column in wanted:
+                raise InvalidRequest(f"{at}.params.by.column", "one that no score is made from", by.column)
+            beside.add(by.column)
+        if named - beside != wanted - beside:
             expected = f"the columns of step {before.id}: {', '.join(sorted(wanted))}"
             raise InvalidRequest(f"{at}.inputs.{role}.columns", expected, ", ".join(sorted(named)))
 
 
 def _plan(step: Step) -> Plan:
-    """Bins and measures over all columns, to the recipients."""
-    sources = [source(step, f"owner-{number}") for number in range(1, len(step.inputs) + 1)]
+    """Bins and measures over all columns, to the recipients; measures by the groups of one."""
+    by, roles = By.of(step), [f"owner-{number}" for number in range(1, len(step.inputs) + 1)]
+    sources = [source(step, role) for role in roles]
     together = f"{step.id}.together"
-    every = tuple(f"{one.id}.{name}" for one in sources for name in one.columns)
+    group = None if by is None else f"{step.id}.{by.owner}.{by.column}"
+    named = (f"{one.id}.{name}" for one in sources for name in one.columns)
+    every = tuple(name for name in named if name != group)
     figures = (("rows", "count", ()), ("bins", "histogram", every), ("measures", "mean", every))
-    return (
+    plan: Plan = (
         *sources,
         Select(together, tuple(one.id for one in sources), rows=step.after[0]),
         Aggregate(step.id, together, (), figures),
         Reveal(step.id, tuple(name for name, _, _ in figures), step.recipients),
+    )
+    if group is None:
+        return plan
+    grouped, told = f"{step.id}.by-group", (("rows", "count", ()), ("measures", "mean", every))
+    return (
+        *plan,
+        Aggregate(grouped, together, (group,), told),
+        Reveal(grouped, (group, "rows", "measures"), step.recipients),
     )
 
 
@@ -168,7 +212,9 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
     parties, owners, scored = len(step.parties), len(step.inputs), max(min(rows.values()), 1)
     minimum = step.params["min_cohort"]
     assert isinstance(minimum, int)  # noqa: S101 - the declaration has checked it
-    sizes = Sizes(Family.LOGISTIC, scored, owners, min(_bins(step), max(scored // minimum, 1)))
+    by, bins = By.of(step), min(_bins(step), max(scored // minimum, 1))
+    sizes = Sizes(Family.LOGISTIC, scored, owners, bins, None if by is None else by.grouping)
+    groups = 0 if by is None else len(by.labels)
     spent, whole = evaluation.cost(sizes, parties), runtime_costs.run(parties)
     told = runtime_costs.stated(parties, _STATED)
     roles = [f"owner-{number}" for number in range(1, owners + 1)]
@@ -184,8 +230,8 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
             sent_bytes=sent[role],
             received_bytes=sum(sent.values()) // parties,
             rounds=spent.rounds + whole.rounds + told.rounds,
-            work_ns=_ROW_NS * scored,
-            memory_bytes=_BASE_BYTES + _ROW_BYTES * scored,
+            work_ns=(_ROW_NS + _MEMBER_NS * groups) * scored,
+            memory_bytes=_BASE_BYTES + (_ROW_BYTES + _MEMBER_BYTES * groups) * scored,
             assumes="that the intersection is the smallest input, that all its rows were scored, and a "
             "logistic model; a linear one takes less",
         )
@@ -196,10 +242,11 @@ def _estimate(step: Step, rows: Mapping[str, int]) -> dict[str, Estimate]:
 COMPONENT = Component(
     name="model/evaluate",
     version=1,
-    summary="How good a split model is: bins of rows by score, AUC, KS, lift, gain, calibration or errors.",
+    summary="How good a split model is: bins of rows by score, AUC, KS, lift, gain, calibration or errors, "
+    "of all rows and by group.",
     roles={
         "owner": RoleInput(
-            1, 256, frozenset({"feature", "measure", "label", "group"}), Level.AFTER_AGGREGATE
+            1, 256, frozenset({"feature", "measure", "label", "group", "time"}), Level.AFTER_AGGREGATE
         ),
         "helper": None,
     },
@@ -207,10 +254,16 @@ COMPONENT = Component(
     helpers=frozenset({"helper"}),
     params={
         "label": Param("the column of owner-1 that was to be explained", text_like(".{1,128}")),
-        "min_cohort": Param("fewest rows of a bin, and of either label", whole_number(1, 2**31)),
+        "min_cohort": Param("fewest rows of a bin, of a group, and of either label", whole_number(1, 2**31)),
         "bins": Param(
             "how many bins of equal numbers of rows; fewer where min_cohort asks for it; 10",
             whole_number(1, 100),
+            optional=True,
+        ),
+        "by": Param(
+            "figures by group of rows too: owner, a role, its column and labels, two and more; cutoffs, "
+            "decimals between 0 and 1, of a logistic model; order time, where labels are periods",
+            check_by,
             optional=True,
         ),
     },

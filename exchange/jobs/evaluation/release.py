@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exchange.errors import JobFailed
+from exchange.jobs.evaluation.grouping import By
 from exchange.jobs.spec import Step
 from exchange.web.kinds import read_as
 from federated.vertical import Family
@@ -31,10 +32,11 @@ class Head:
     label_mean: str = "0"
     label_deviation: str = "1"
 
-    @property
-    def sizes(self) -> Sizes:
-        """As the protocol takes them."""
-        return Sizes(Family(self.family), self.rows, self.owners, self.bins)
+    def sizes(self, by: By | None) -> Sizes:
+        """As the protocol takes them, with the groups of the step."""
+        return Sizes(
+            Family(self.family), self.rows, self.owners, self.bins, None if by is None else by.grouping
+        )
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class EvaluationRelease:
         return wire.encode_array(head) + wire.encode_array(self.shares)
 
     @classmethod
-    def decode(cls, release: bytes) -> EvaluationRelease:
-        """Decode what ``encode`` made; anything else raises a domain error."""
+    def decode(cls, release: bytes, by: By | None) -> EvaluationRelease:
+        """Decode what ``encode`` made in a step with such groups; anything else raises a domain error."""
         reader = wire.Reader("release", release)
         head = read_as(Head, canonical.decode(reader.array("head", "u1", (None,)).tobytes()), "release")
-        shares = reader.array("shares", "<u8", (head.sizes.results,))
+        shares = reader.array("shares", "<u8", (head.sizes(by).results,))
         reader.finish()
         return cls(head, shares)
 
@@ -67,8 +69,9 @@ def combined(step: Step, releases: Mapping[str, bytes]) -> tuple[Sizes, Evaluati
     """
     if set(releases) != set(step.parties):
         raise JobFailed(f"step {step.id}: expected the shares of {len(step.parties)} parties")
-    parts = {role: EvaluationRelease.decode(release) for role, release in releases.items()}
-    found = {part.head.sizes for part in parts.values()}
+    by = By.of(step)
+    parts = {role: EvaluationRelease.decode(release, by) for role, release in releases.items()}
+    found = {part.head.sizes(by) for part in parts.values()}
     if len(found) != 1:
         raise JobFailed(f"step {step.id}: the parties state different sizes")
     sizes, head = found.pop(), parts["owner-1"].head

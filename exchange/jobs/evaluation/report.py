@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from exchange.errors import InvalidRequest
 from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.evaluation.group_plots import drawn_groups
+from exchange.jobs.evaluation.group_tables import group_table
+from exchange.jobs.evaluation.grouping import By
 from exchange.jobs.evaluation.plots import drawn
 from exchange.jobs.evaluation.release import combined
 from exchange.jobs.evaluation.tables import table
@@ -19,8 +22,14 @@ __all__ = ["COMPONENT"]
 
 def _run(context: StepContext) -> Outcome:
     (name,) = context.step.after
-    sizes, evaluation = combined(context.before[name], context.released[name])
-    return Outcome(local=b"", files=table(sizes, evaluation).files() | drawn(evaluation))
+    evaluated = context.before[name]
+    sizes, evaluation = combined(evaluated, context.released[name])
+    by = By.of(evaluated)
+    files = table(by, sizes, evaluation).files() | drawn(evaluation)
+    if by is not None and evaluation.groups is not None:
+        lines = group_table(sizes.family, by, evaluation.groups).files()["table.csv"]
+        files |= {"groups.csv": lines} | drawn_groups(by, sizes.family, evaluation.groups)
+    return Outcome(local=b"", files=files)
 
 
 def _check(step: Step) -> None:
@@ -36,7 +45,8 @@ def _plan(step: Step) -> Plan:
 COMPONENT = Component(
     name="report/evaluation",
     version=1,
-    summary="Who asked reads how good a model is: a table, and plots of ROC, KS, gain, lift and calibration.",
+    summary="Who asked reads how good a model is: a table, and plots of ROC, KS, gain, lift and calibration; "
+    "by group how fair, or over time how steady.",
     roles={"reader": None},
     params={},
     output_type="report",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import accumulate
 
+from exchange.jobs.evaluation.group_tables import as_facts, decimal
+from exchange.jobs.evaluation.grouping import By
 from exchange.jobs.evaluation.release import combined
 from exchange.jobs.results import Cell, ResultTable
 from exchange.jobs.spec import Step
@@ -35,11 +38,21 @@ _NUMBERS = ("bin", "rows", "mean score", "mean label")
 
 def open_result(step: Step, releases: Mapping[str, bytes]) -> ResultTable:
     """Put the releases of a step together and write them as a table."""
-    return table(*combined(step, releases))
+    return table(By.of(step), *combined(step, releases))
 
 
-def table(sizes: Sizes, evaluation: Evaluation) -> ResultTable:
-    """Bins from the highest scores on; from ``flagged`` on, of a bin and all above it, which count as 1."""
+def table(by: By | None, sizes: Sizes, evaluation: Evaluation) -> ResultTable:
+    """Bins from the highest scores on; from ``flagged`` on, of a bin and all above it, which count as 1.
+
+    Figures by group are under ``by`` of the facts.
+    """
+    of_rows = _of_rows(sizes, evaluation)
+    if by is None or evaluation.groups is None:
+        return of_rows
+    return replace(of_rows, facts={**of_rows.facts, "by": as_facts(sizes.family, by, evaluation.groups)})
+
+
+def _of_rows(sizes: Sizes, evaluation: Evaluation) -> ResultTable:
     if evaluation.errors is not None:
         return _of_numbers(sizes.family, evaluation.binned, evaluation.errors)
     binned, calibration = evaluation.binned, evaluation.binned.calibration()
@@ -61,12 +74,12 @@ def table(sizes: Sizes, evaluation: Evaluation) -> ResultTable:
             (
                 place + 1,
                 *own,
-                *map(_text, means),
+                *map(decimal, means),
                 flagged,
-                _text(gain),
-                _text(lift),
+                decimal(gain),
+                decimal(lift),
                 *cells,
-                *map(_text, rates),
+                *map(decimal, rates),
             )
         )
     positives = int(binned.positives)
@@ -74,10 +87,10 @@ def table(sizes: Sizes, evaluation: Evaluation) -> ResultTable:
         "family": "logistic",
         "rows": int(binned.rows.sum()),
         "positives": positives,
-        "auc": _text(evaluation.auc),
-        "ks": _text(evaluation.ks),
-        "brier": _text(evaluation.brier),
-        "calibration_error": _text(calibration.expected_error),
+        "auc": decimal(evaluation.auc),
+        "ks": decimal(evaluation.ks),
+        "brier": decimal(evaluation.brier),
+        "calibration_error": decimal(calibration.expected_error),
     }
     return ResultTable(_CLASSES, tuple(lines), facts)
 
@@ -86,17 +99,13 @@ def _of_numbers(family: Family, binned: Binned, errors: Regression) -> ResultTab
     means = binned.calibration()
     cells = zip(binned.rows.tolist(), means.predicted.tolist(), means.observed.tolist(), strict=True)
     lines = tuple(
-        (place, rows, _text(score), _text(label)) for place, (rows, score, label) in enumerate(cells, 1)
+        (place, rows, decimal(score), decimal(label)) for place, (rows, score, label) in enumerate(cells, 1)
     )
     facts: dict[str, object] = {
         "family": family.value,
         "rows": int(binned.rows.sum()),
-        "mean_squared_error": _text(errors.mse),
-        "mean_absolute_error": _text(errors.mae),
-        "r2": _text(errors.r2),
+        "mean_squared_error": decimal(errors.mse),
+        "mean_absolute_error": decimal(errors.mae),
+        "r2": decimal(errors.r2),
     }
     return ResultTable(_NUMBERS, lines, facts)
-
-
-def _text(number: float | None) -> str | None:
-    return None if number is None or number != number else f"{number:.6g}"

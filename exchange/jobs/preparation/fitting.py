@@ -12,7 +12,7 @@ from connectors.columns import MISSING, UNSEEN
 from exchange.errors import JobFailed
 from exchange.jobs.preparation.recipes import CategoryRecipe, NumberRecipe, Recipe
 
-__all__ = ["NOTHING", "Fitted", "check_varied", "fit", "made"]
+__all__ = ["NOTHING", "Fitted", "check_varied", "fit", "made", "refuse_codes"]
 
 _Floats = NDArray[np.float64]
 
@@ -125,15 +125,24 @@ def _fill(recipe: NumberRecipe, known: _Floats) -> float:
 
 
 def _one_hot(recipe: CategoryRecipe, name: str, codes: NDArray[np.int64]) -> list[_Floats]:
-    for rule, code, words in (
-        (recipe.unseen, UNSEEN, "none of the declared labels"),
-        (recipe.missing, MISSING, "missing"),
-    ):
-        if rule == "refuse" and np.any(codes == code):
-            raise _refused(name, codes == code, words)
+    refuse_codes(name, codes, unseen=recipe.unseen == "refuse", missing=recipe.missing == "refuse")
     wanted = [place for place, label in enumerate(recipe.labels) if label != recipe.baseline]
     wanted += [UNSEEN] * (recipe.unseen == "other") + [MISSING] * (recipe.missing == "indicator")
     return [(codes == code).astype(np.float64) for code in wanted]
+
+
+def refuse_codes(name: str, codes: NDArray[np.int64], *, unseen: bool = True, missing: bool = True) -> None:
+    """Refuse values of a column with declared labels that are none of them, or missing.
+
+    Raises:
+        JobFailed: with how many there are.
+    """
+    for is_refused, code, words in (
+        (unseen, UNSEEN, "none of the declared labels"),
+        (missing, MISSING, "missing"),
+    ):
+        if is_refused and np.any(codes == code):
+            raise _refused(name, codes == code, words)
 
 
 def _refused(name: str, misfits: NDArray[np.bool_], words: str) -> JobFailed:

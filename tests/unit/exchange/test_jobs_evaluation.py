@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.component import Component, Outcome, StepContext
+from exchange.jobs.disclosure import OutputRules
 from exchange.jobs.evaluation import report
 from exchange.jobs.evaluation.component import COMPONENT as EVALUATE
 from exchange.jobs.registry import built_in
@@ -21,11 +23,13 @@ from exchange.jobs.regression.part import ModelPart
 from exchange.jobs.scoring.component import COMPONENT as SCORE
 from exchange.jobs.scoring.part import ScorePart
 from exchange.jobs.spec import JobSpec
+from exchange.jobs.stability import stability_index
 from exchange.jobs.testing import JOB, nothing_lent
 from federated import metrics
 from ledger import canonical
+from mpc import wire
 from mpc.channel import Channel
-from mpc.errors import CohortTooSmall, InputsDisagree, MalformedMessage, ValueOutOfRange
+from mpc.errors import CohortTooSmall, InputsDisagree, InvalidInput, MalformedMessage, ValueOutOfRange
 from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
 from mpc.testing import mesh_of, mesh_outcomes, run_mesh
@@ -41,6 +45,26 @@ CLAIMS = np.random.default_rng(3).poisson(2 * np.exp(FITTED))
 TABLES: dict[str, dict[str, Any]] = {
     "owner-1": {"late": LATE, "spent": SPENT, "claims": CLAIMS, "income": INCOME},
     "owner-2": {"age": AGE, "debt": DEBT},
+}
+REGION = np.random.default_rng(6).permutation(
+    np.repeat(["north", "south", "east", "west"], [100, 80, 45, 15])
+)
+MONTH = np.repeat(["2026-01", "2026-02", "2026-03"], ROWS // 3)
+GROUPED = {
+    "owner-1": TABLES["owner-1"] | {"month": MONTH},
+    "owner-2": TABLES["owner-2"] | {"region": REGION},
+}
+BY_REGION = {
+    "owner": "owner-2",
+    "column": "region",
+    "labels": ["north", "south", "east", "west"],
+    "cutoffs": ["0.3", "0.5"],
+}
+BY_MONTH = {
+    "owner": "owner-1",
+    "column": "month",
+    "labels": ["2026-01", "2026-02", "2026-03"],
+    "order": "time",
 }
 HELD = HeldOut("ab12", 25)
 ANALYST = "did:key:zAnalyst"
@@ -206,8 +230,18 @@ def scored_by(spec: JobSpec, family: str = "logistic", **given: Any) -> list[Out
     return [outcome for outcome, _ in run_mesh(scoring(spec, family, **given))]
 
 
-def releases_of(spec: JobSpec, family: str = "logistic") -> dict[str, bytes]:
-    ended = run_mesh(evaluating(spec, scored_by(spec, family)))
+def by_groups(by: Mapping[str, Any], family: str = "logistic", **change: Any) -> JobSpec:
+    """The whole job with an evaluation by group; ``change`` replaces fields of it."""
+    label = {"logistic": "late", "linear": "spent", "poisson": "claims"}[family]
+    read = {"owner-1": (label, "income"), "owner-2": ("age", "debt")}
+    read |= {by["owner"]: (*read.get(by["owner"], ()), by["column"])} if by["owner"] in read else {}
+    return spec_of(
+        evaluate={"by": dict(by)}, family=family, change={"evaluate": {"inputs": _inputs(read)} | change}
+    )
+
+
+def releases_of(spec: JobSpec, family: str = "logistic", **given: Any) -> dict[str, bytes]:
+    ended = run_mesh(evaluating(spec, scored_by(spec, family), **given))
     releases = {
         role: outcome.release
         for role, (outcome, _) in zip(EVALUATE.ranks(spec.step("evaluate")), ended, strict=True)
@@ -463,3 +497,222 @@ def test_column_control_sees_rows_where_scores_are_told_and_figures_of_an_evalua
     shown = [use for use in EVALUATE.uses(told.step("evaluate")) if use.viewer]
     assert {use.column for use in shown} == {"late", "income", "age", "debt"}
     assert all(Level.AFTER_AGGREGATE in use.after for use in shown)
+
+
+def _stood(counts: Any, base: Any) -> float:
+    return stability_index(np.asarray(counts), np.asarray(base))
+
+
+def _binned(places: Sequence[np.ndarray[Any, Any]], bins: int) -> list[Any]:
+    """Rows of each group by bin of fitted values."""
+    ranks = np.argsort(np.argsort(-np.round(FITTED * 2**12), kind="stable"))
+    return [np.bincount(ranks[one] * bins // ROWS, minlength=bins) for one in places]
+
+
+def test_recipients_read_how_fair_a_model_is_to_groups() -> None:
+    spec = by_groups(BY_REGION)
+    built_in().check(spec)
+    answer, files = files_of(spec, releases_of(spec, tables=GROUPED))
+    told = answer["facts"]["by"]
+    chances = 1 / (1 + np.exp(-FITTED))
+    inside = [name == REGION for name in ("north", "south")]
+    # Fifteen rows of west are too few, and with them go those of east, or the rest would tell of west.
+    assert told["suppressed"] == 2
+    lines = [dict(zip(told["columns"], row, strict=True)) for row in told["groups"]]
+    assert [(line["group"], line["rows"]) for line in lines] == [("north", 100), ("south", 80)]
+    counts = _binned(inside, 10)
+    flagged = {cutoff: chances >= cutoff for cutoff in (0.3, 0.5)}
+    for line, rows, own in zip(lines, inside, counts, strict=True):
+        assert float(line["positive rate"]) == pytest.approx(LATE[rows].mean(), abs=1e-5)
+        assert float(line["mean score"]) == pytest.approx(chances[rows].mean(), abs=0.0032)
+        assert float(line["auc"]) == pytest.approx(
+            metrics.auc(FITTED[rows], LATE[rows].astype(float)), abs=1e-3
+        )
+        assert float(line["stability index"]) == pytest.approx(_stood(own, [24] * 10), abs=1e-4)
+        for cutoff, chosen in flagged.items():
+            for name, among in (
+                ("selected", rows),
+                ("true positive rate", rows & (LATE == 1)),
+                ("false positive rate", rows & (LATE == 0)),
+            ):
+                assert float(line[f"{name} at {cutoff}"]) == pytest.approx(chosen[among].mean(), abs=1e-5)
+            precision = LATE[rows & chosen].mean()
+            assert float(line[f"precision at {cutoff}"]) == pytest.approx(precision, abs=1e-5)
+    for found, (cutoff, chosen) in zip(told["fairness"], flagged.items(), strict=True):
+        parts, true, false, right = (
+            [float(values[rows & among].mean()) for rows in inside]
+            for values, among in (
+                (chosen, LATE >= 0),
+                (chosen, LATE == 1),
+                (chosen, LATE == 0),
+                (LATE, chosen),
+            )
+        )
+        assert found["cutoff"] == f"{cutoff:g}"
+        for name, value in (
+            ("demographic_parity_difference", np.ptp(parts)),
+            ("demographic_parity_ratio", min(parts) / max(parts)),
+            ("equal_opportunity_difference", np.ptp(true)),
+            ("equalised_odds_difference", max(np.ptp(true), np.ptp(false))),
+            ("predictive_parity_difference", np.ptp(right)),
+        ):
+            assert float(found[name]) == pytest.approx(value, abs=1e-5), name
+    assert files["groups.csv"].decode().splitlines()[1].startswith("north,100,")
+    drawn = {name for name in files if name.startswith("group-")}
+    assert drawn == {f"group-{name}.png" for name in ("means", "stability", "auc", "rates-1", "rates-2")}
+    assert len({files[name] for name in drawn}) == 5
+
+
+def test_recipients_read_how_a_model_does_over_time() -> None:
+    spec = by_groups(BY_MONTH)
+    built_in().check(spec)
+    answer, files = files_of(spec, releases_of(spec, tables=GROUPED))
+    told = answer["facts"]["by"]
+    assert (told["order"], told["suppressed"], "fairness" in told) == ("time", 0, False)
+    lines = [dict(zip(told["columns"], row, strict=True)) for row in told["groups"]]
+    inside = [month == MONTH for month in BY_MONTH["labels"]]
+    counts = _binned(inside, 10)
+    assert [line["group"] for line in lines] == BY_MONTH["labels"]
+    for line, rows, own in zip(lines, inside, counts, strict=True):
+        assert float(line["positive rate"]) == pytest.approx(LATE[rows].mean(), abs=1e-5)
+        assert float(line["stability index"]) == pytest.approx(_stood(own, counts[0]), abs=1e-4)
+        assert float(line["auc"]) == pytest.approx(
+            metrics.auc(FITTED[rows], LATE[rows].astype(float)), abs=1e-3
+        )
+    drawn = {name for name in files if name.startswith("group-")}
+    assert drawn == {"group-means.png", "group-stability.png", "group-auc.png"}
+
+
+@pytest.mark.parametrize(
+    ("family", "expected", "label"),
+    [("linear", 20 + 50 * FITTED, SPENT), ("poisson", 2 * np.exp(FITTED), CLAIMS)],
+)
+def test_models_of_numbers_have_errors_by_group(family: str, expected: Any, label: Any) -> None:
+    spec = by_groups({**BY_REGION, "cutoffs": []}, family)
+    answer, files = files_of(spec, releases_of(spec, family, tables=GROUPED))
+    told = answer["facts"]["by"]
+    assert "fairness" not in told
+    for line, name in zip(told["groups"], ("north", "south"), strict=True):
+        rows = name == REGION
+        got = dict(zip(told["columns"], line, strict=True))
+        assert float(got["mean label"]) == pytest.approx(label[rows].mean(), rel=2e-3, abs=0.02)
+        assert float(got["mean score"]) == pytest.approx(expected[rows].mean(), rel=2e-3, abs=0.02)
+        squares = np.mean((expected[rows] - label[rows]) ** 2)
+        assert float(got["mean squared error"]) == pytest.approx(squares, rel=5e-3)
+    assert {"group-means.png", "group-stability.png", "group-errors.png"} <= set(files)
+
+
+def test_labels_that_plots_have_no_signs_for_are_drawn_by_number() -> None:
+    spec = by_groups({**BY_REGION, "labels": ["北", "south", "东", "west"]})
+    named = {"north": "北", "east": "东"}
+    tables = GROUPED | {
+        "owner-2": GROUPED["owner-2"] | {"region": [named.get(name, name) for name in REGION.tolist()]}
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer, files = files_of(spec, releases_of(spec, tables=tables))
+    assert [row[0] for row in answer["facts"]["by"]["groups"]] == ["北", "south"]
+    assert files["groups.csv"].decode().splitlines()[1].startswith("北,100,")
+    assert files["group-means.png"].startswith(b"\x89PNG")
+
+
+def test_the_estimate_is_what_an_evaluation_by_group_sends_and_whose_figures_it_has() -> None:
+    spec = by_groups(BY_REGION)
+    ended = run_mesh(evaluating(spec, scored_by(spec), tables=GROUPED))
+    step = spec.step("evaluate")
+    assert EVALUATE.estimate is not None
+    estimate = EVALUATE.estimate(step, {"owner-1": ROWS, "owner-2": ROWS + 7})
+    assert [sent for _, sent in ended] == [estimate[role].sent_bytes for role in EVALUATE.ranks(step)]
+    outcomes = [outcome for outcome, _ in ended]
+    assert [(one.cohort, one.figures) for one in outcomes] == [(20, 14)] * 3
+    # The holder's node compares cohorts of groups with those of other releases; what is not told is one more.
+    assert outcomes[1].groups is not None
+    expected = np.select([REGION == "north", REGION == "south"], [0, 1], 4)
+    assert outcomes[1].groups.tolist() == expected.tolist()
+    assert outcomes[0].groups is not None
+    assert not outcomes[0].groups.any()
+
+
+def test_a_step_without_groups_releases_what_it_did_before_there_were_groups() -> None:
+    (first, *_), answer = (
+        list(releases_of(spec_of()).values()),
+        files_of(spec_of(), releases_of(spec_of()))[0],
+    )
+    reader = wire.Reader("release", first)
+    head: Any = canonical.decode(reader.array("head", "u1", (None,)).tobytes())
+    assert set(head) == {"family", "rows", "owners", "bins", "label_mean", "label_deviation"}
+    assert reader.array("shares", "<u8", (2 * head["bins"] + 3,)).size == 23
+    reader.finish()
+    assert "by" not in answer["facts"]
+
+
+@pytest.mark.parametrize(
+    ("values", "by", "error", "words"),
+    [
+        (np.where(np.arange(ROWS) < 3, "far", REGION), {}, JobFailed, "region: 3 of 240 values are none of"),
+        ([None] * 2 + REGION.tolist()[2:], {}, JobFailed, "region: 2 of 240 values are missing"),
+        (
+            np.resize([f"r{number}" for number in range(16)], ROWS),
+            {"labels": [f"r{number}" for number in range(16)]},
+            CohortTooSmall,
+            "at least 20 rows, 16 cohorts",
+        ),
+        (REGION, {"family": "linear"}, InvalidInput, "none of a linear model, got 2"),
+    ],
+)
+def test_groups_that_cannot_be_told_end_the_step(
+    values: Any, by: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    family = by.get("family", "logistic")
+    changed = {name: value for name, value in by.items() if name != "family"}
+    spec = by_groups({**BY_REGION, **changed}, family)
+    tables = GROUPED | {"owner-2": GROUPED["owner-2"] | {"region": values}}
+    ended = mesh_outcomes(evaluating(spec, scored_by(spec, family), tables=tables), mesh_of(3, timeout_s=5))
+    assert isinstance(ended[1], error)
+    assert words in str(ended[1])
+    assert all(isinstance(end, Exception) for end in ended)
+
+
+def test_owners_rules_that_nobody_can_check_end_an_evaluation_by_group() -> None:
+    spec, rules = by_groups(BY_REGION), OutputRules(round_counts=10)
+    scored = scored_by(spec)
+    ended = mesh_outcomes(evaluating(spec, scored, tables=GROUPED, rules=rules), mesh_of(3, timeout_s=5))
+    assert all("round_counts of this owner cannot be checked" in str(end) for end in ended)
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        ({"owner": "owner-3"}, "by.owner: expected one of owner-1, owner-2, got owner-3"),
+        ({"owner": "helper-1"}, "by.owner: expected an owner such as owner-2"),
+        ({"column": "county"}, "by.column: expected one of owner-2's age, debt, region, got another"),
+        ({"column": "age"}, "by.column: expected one that no score is made from, got age"),
+        ({"owner": "owner-1", "column": "late"}, "by.column: expected one of owner-1's income, got another"),
+        ({"labels": ["north"]}, "by.labels"),
+        ({"labels": [str(number) for number in range(37)]}, "by.labels"),
+        ({"labels": ["north", "north"]}, "by.labels: expected each label once"),
+        ({"cutoffs": ["1.5"]}, "a probability between 0 and 1"),
+        ({"cutoffs": ["0.0"]}, "by.cutoffs: expected ascending probabilities above 0"),
+        ({"cutoffs": ["0.5", "0.3"]}, "by.cutoffs: expected ascending probabilities above 0"),
+        ({"cutoffs": [f"0.{number}" for number in range(1, 7)]}, "by.cutoffs"),
+        ({"order": "size"}, "by.order"),
+        ({"unit": "month"}, "by"),
+    ],
+)
+def test_groups_that_do_not_fit_the_step_are_refused_by_field(by: dict[str, Any], words: str) -> None:
+    read = {"owner-1": ("late", "income"), "owner-2": ("age", "debt", "region")}
+    change = {"inputs": _inputs(read)}
+    with pytest.raises(InvalidRequest, match=words):
+        built_in().check(by_groups({**BY_REGION, **by}, **change))
+
+
+def test_column_control_sees_that_rows_are_grouped() -> None:
+    uses = [use for use in EVALUATE.uses(by_groups(BY_REGION).step("evaluate")) if use.viewer]
+    assert {use.viewer for use in uses} == {ANALYST}
+    of_group = [use.after for use in uses if use.column == "region"]
+    assert of_group
+    assert all(Level.AFTER_GROUP_BY in after for after in of_group)
+    assert any(Level.AFTER_AGGREGATE in after for after in of_group)
+    others = [use.after for use in uses if use.column != "region"]
+    assert all(Level.AFTER_AGGREGATE in after for after in others)
+    assert not [use for use in EVALUATE.uses(spec_of().step("evaluate")) if Level.AFTER_GROUP_BY in use.after]

@@ -39,7 +39,11 @@ PARAMS: dict[str, dict[str, Any]] = {
     "bridge/flower": {"app": "0" * 64, "arrays": [{"name": "a", "shape": [1]}], "model": "recipients"},
     "model/boosting": {"label": "owner0", "min_cohort": 10},
     "model/boosting-shared": {"label": "owner0", "min_cohort": 10},
-    "model/evaluate": {"label": "owner0", "min_cohort": 10},
+    "model/evaluate": {
+        "label": "owner0",
+        "min_cohort": 10,
+        "by": {"owner": "owner-2", "column": "owner1", "labels": ["a", "b"]},
+    },
     "model/fedavg": {"label": "owner0", "family": "logistic", "model": "recipients"},
     "model/fedboost": {
         "label": "owner0",

@@ -266,6 +266,20 @@ def test_scores_and_measures_are_those_of_the_trained_model(
     assert found["evaluate"].is_within
 
 
+def test_groups_of_an_evaluation_are_those_of_the_matched_rows() -> None:
+    spec = scored("logistic", "default")
+    evaluate = spec["steps"][-1]
+    inputs = evaluate["inputs"]
+    people = {**inputs["owner-2"], "columns": columns("income", "band")}
+    evaluate["inputs"] = {**inputs, "owner-2": people}
+    evaluate["params"] |= {"by": {"owner": "owner-2", "column": "band", "labels": ["high", "low", "rare"]}}
+    found = by_id(checked(spec))["evaluate"]
+    names = [figure.name for figure in found.figures[3:]]
+    assert names[0] == "high: rows"
+    assert {name.rpartition(": ")[2] for name in names} == {"rows", "mean label", "mean score"}
+    assert found.is_within
+
+
 class Node:
     """What an estimator asks the caller's node before it submits."""
 

@@ -1,4 +1,4 @@
-"""Matrix products, their truncation, logistic and exponential on shares, within their stated errors."""
+"""Matrix products, their truncation, logistic, exponential and logarithm on shares, within their errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mpc import replicated
 from mpc.errors import InvalidInput
 from mpc.mesh import Mesh
-from mpc.replicated import SPEC, Runtime, Shared, exponential, logistic
+from mpc.replicated import SPEC, Runtime, Shared, exponential, logarithm, logistic
 from mpc.testing import DeterministicRandomness, mesh_outcomes, run_mesh
 
 
@@ -87,3 +87,22 @@ def test_a_matrix_or_a_fraction_that_has_no_period_is_refused(grows: bool) -> No
                 return (rt.exponential if grows else rt.sigmoid)(rt.constant(values), fraction)
 
         assert all(isinstance(end, InvalidInput) for end in mesh_outcomes([play] * 3))
+
+
+@pytest.mark.parametrize("bits", [2, 11, 25, 26, logarithm.MAX_BITS])
+def test_the_logarithm_is_within_its_error(bits: int) -> None:
+    spread = np.unique(np.exp(np.linspace(0, bits * np.log(2), 500)).astype(np.int64))
+    near = [2**place + step for place in range(bits) for step in (-1, 0, 1)]
+    x = np.unique([*spread, *near])
+    x = x[(x >= 1) & (x < 2**bits)]
+    got = opened([x], lambda rt, xs: logarithm.logarithm(rt, xs[0], bits=bits)) * 2.0**-logarithm.FRACTION
+    assert np.abs(got - np.log(x)).max() < logarithm.ERROR
+
+
+@pytest.mark.parametrize("bits", [1, logarithm.MAX_BITS + 1])
+def test_a_logarithm_of_too_many_bits_is_refused(bits: int) -> None:
+    def play(mesh: Mesh) -> object:
+        with replicated.run(mesh, SPEC, DeterministicRandomness(bytes([mesh.rank]) * 16)) as rt:
+            return logarithm.logarithm(rt, rt.constant(np.ones(2, dtype=np.int64)), bits=bits)
+
+    assert all(isinstance(end, InvalidInput) for end in mesh_outcomes([play] * 3))

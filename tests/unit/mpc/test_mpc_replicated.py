@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mpc import replicated
 from mpc.errors import InvalidInput, PeerAborted, ValueOutOfRange
 from mpc.mesh import Mesh
-from mpc.replicated import LIMIT, SPEC, Runtime, Shared, comparison, costs, kernels, permuting
+from mpc.replicated import LIMIT, SPEC, Runtime, Shared, comparison, costs, kernels, logarithm, permuting
 from mpc.replicated.clipping import clipped
 from mpc.replicated.costs import Cost
 from mpc.replicated.suppression import large_enough
@@ -326,6 +326,8 @@ OPERATIONS: dict[str, tuple[Program, Cost]] = {
     "quotient": (lambda rt, xs: rt.quotient(xs[0], 10), costs.quotient(70)),
     "sigmoid": (lambda rt, xs: rt.sigmoid(xs[0], 20), costs.sigmoid(70)),
     "exponential": (lambda rt, xs: rt.exponential(xs[0], 20), costs.exponential(70)),
+    "logarithm": (lambda rt, xs: logarithm.logarithm(rt, xs[0], bits=9), costs.logarithm(70, 9)),
+    "logarithm-long": (lambda rt, xs: logarithm.logarithm(rt, xs[0], bits=31), costs.logarithm(70, 31)),
     "divide": (
         lambda rt, xs: rt.divide(*xs, dividend_bits=61, divisor_bits=29),
         costs.divide(70, 61, 29),
