@@ -18,6 +18,7 @@ from federated.checkpoints import HELD, Arrays, Checkpoints, decode, encode
 from federated.horizontal import (
     SPEC,
     Boosting,
+    Clustered,
     Clusters,
     Columns,
     Family,
@@ -27,13 +28,16 @@ from federated.horizontal import (
     Terms,
     Trained,
     aggregate,
+    aggregate_clusters,
     aggregate_trees,
     boost,
+    cluster,
     local,
     rounds,
     train,
 )
 from federated.horizontal.boosting import SPEC as TREES_SPEC
+from federated.horizontal.kmeans import SPEC as CLUSTERS_SPEC
 from federated.shared_boosting import Forest
 from federated.shared_kmeans.training import places_of
 from mpc import replicated
@@ -63,6 +67,17 @@ def cut_after(number: int) -> Cut:
             raise ChannelBroken("the process was killed")
 
     return progress
+
+
+def killed(lost: int, message: int) -> Tap:
+    """The lost party ends in place of the message of that number that it sends."""
+    sent = count()
+
+    def tap(sender: int, receiver: int, label: str, payload: bytes) -> None:
+        if sender == lost and next(sent) == message:
+            raise ChannelBroken("the process was killed")
+
+    return tap
 
 
 def nothing(done: int, total: int) -> None:
@@ -311,6 +326,82 @@ def test_trees_over_rows_that_an_owner_missed_are_not_gone_on_with() -> None:
     assert [one.is_closed for one in held[1:]] == [True, True, True, False]
 
 
+# clusters
+
+CLUSTERS = Clusters(NAMES, (-3.0, -3.0), (3.0, 3.0), count=3, seed=2, least=6, rounds=12)
+
+
+def clustered(
+    attempt: int, held: list[Checkpoints], *, tap: Any = None, threshold: int = OWNERS
+) -> list[Any]:
+    """One attempt at clusters over the owners' rows."""
+    terms = Terms(CLUSTERS_SPEC, OWNERS, threshold, b"attempt %d" % attempt, 5.0)
+
+    def party(mesh: Mesh) -> Any:
+        rank, channels = mesh.rank, dict(mesh.channels)
+        if rank == 0:
+            return aggregate_clusters(channels, terms, CLUSTERS, checkpoints=held[0])
+        rng, rows = DeterministicRandomness(bytes([rank, attempt]) * 16), TABLES[rank - 1].features
+        own = channels.pop(0)
+        return cluster(own, channels, terms, rank, CLUSTERS, rows, rng, checkpoints=held[rank])
+
+    return mesh_outcomes([party] * (OWNERS + 1), mesh_of(OWNERS + 1, terms.session, tap=tap))
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_clusters_go_on_in_the_round_that_was_cut_off(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    sums, sent = Sums(monkeypatch), list[str]()
+
+    def tap(sender: int, receiver: int, label: str, payload: bytes) -> None:
+        if sender == lost:
+            sent.append(label)
+
+    whole = clustered(9, fresh(), tap=tap)
+    first, steps = list(sums.totals), whole[0].steps
+    assert len(first) == 2 * (steps + 1) > 6
+    begun = set()
+    for message in range(1, len(sent) - 2 * OWNERS, len(sent) // 10):
+        held = fresh()
+        ended = clustered(1, held, tap=killed(lost, message))
+        assert all(isinstance(end, MpcError) for end in ended)
+        later = again(held)
+        begins_at = later[0].begins_at
+        begun.add(begins_at)
+        sums.totals.clear()
+        found = clustered(2, later)
+        np.testing.assert_equal([vars(end) for end in found], [vars(end) for end in whole])
+        # What is added up again gives the same sums, and of earlier rounds nothing is.
+        np.testing.assert_equal(sums.totals, first[max(begins_at - 1, 0) :])
+    assert len(begun) > 4
+    assert {number % 2 for number in begun} == {0, 1}
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_an_aggregator_that_tells_other_centres_or_counts_than_before_is_found(number: int) -> None:
+    held = fresh()
+    seen = count()
+
+    def tap(sender: int, receiver: int, label: str, payload: bytes) -> None:
+        if sender == 1 and label.endswith("/masked") and next(seen) == number - 1:
+            raise ChannelBroken("the process was killed")
+
+    clustered(1, held, tap=tap)
+    later = again(held)
+    assert later[0].begins_at == number
+    kept = dict(decode(later[0].held[number]))
+    kept["state"] = kept["state"] - np.eye(len(kept["state"]))[-1] * (0.001 if number == 3 else 1)
+    later[0] = Checkpoints(2, number, {number: encode(kept)})
+    ended = clustered(2, later)
+    assert any(isinstance(end, ModelsDisagree) for end in ended[1:])
+    assert not any(isinstance(end, Clustered) for end in ended)
+
+
+def test_clusters_that_an_owner_missed_are_not_gone_on_with() -> None:
+    held = fresh()
+    clustered(1, held, tap=killed(4, 30), threshold=3)
+    assert [one.is_closed for one in held[1:]] == [True, True, True, False]
+
+
 # regressions on shares
 
 FITTING = vertical.Settings(vertical.Family.LINEAR, epochs=6, batch=80, rate=0.2, tells_loss=True, patience=5)
@@ -422,17 +513,6 @@ def on_shares(
             return run(rt, held[rank], progress), played
 
     return mesh_outcomes([party] * size, mesh_of(size, b"attempt %d" % attempt, tap=tap))
-
-
-def killed(lost: int, message: int) -> Tap:
-    """The lost party ends in place of the message of that number that it sends."""
-    sent = count()
-
-    def tap(sender: int, receiver: int, label: str, payload: bytes) -> None:
-        if sender == lost and next(sent) == message:
-            raise ChannelBroken("the process was killed")
-
-    return tap
 
 
 def messages_of(lost: int, label: str, run: OnShares, size: int) -> tuple[list[int], list[Any]]:
