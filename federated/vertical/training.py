@@ -95,8 +95,8 @@ def train(
     Raises:
         ValueOutOfRange: a value that is not finite or too large, before anything is sent of it; or, at the
             end and at all parties, that training failed, or that standard errors have no sense.
-        InvalidInput: arrays that do not fit the layout, a patience without rows held out, or such rows
-            without a patience.
+        InvalidInput: arrays that do not fit the layout, a patience without rows held out, such rows without
+            a patience, or a checkpoint of another run.
 
     Security: as the runtime: semi-honest, one of three. Leaks: see `SPEC`. Cost: see
     `federated.vertical.costs.training`. Source: Mohassel, Zhang 2017, section 4.1, on replicated shares; the
