@@ -122,12 +122,20 @@ def _run(context: StepContext) -> Outcome:
     step, terms, others = context.step, terms_of(context, SPEC), others_of(context)
     agreed = agreed_by(step)
     if context.role == AGGREGATOR:
-        found = horizontal.aggregate_clusters(others, terms, agreed, context.progress)
+        found = horizontal.aggregate_clusters(others, terms, agreed, context.progress, context.checkpoints)
     else:
         check_shown(context, agreed.least, "clusters")
         rows, number = own_rows(context, agreed.names), owners_of(step).index(context.role) + 1
         found = horizontal.cluster(
-            context.channel(AGGREGATOR), others, terms, number, agreed, rows, context.rng, context.progress
+            context.channel(AGGREGATOR),
+            others,
+            terms,
+            number,
+            agreed,
+            rows,
+            context.rng,
+            context.progress,
+            context.checkpoints,
         )
     release = _Found.of(step, agreed.names, found)
     is_owner = context.role != AGGREGATOR
@@ -244,6 +252,7 @@ COMPONENT = Component(
     },
     output_type="aggregate",
     needs=frozenset(),
+    resumes=True,
     protocol=SPEC,
     run=_run,
     plan=_plan,

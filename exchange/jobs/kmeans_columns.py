@@ -98,7 +98,13 @@ def _run(context: StepContext) -> Outcome:
         layout = Layout(count, aligned_columns.widths_of(step))
         columns = _own_columns(context, agreed, places_of(layout, rt.rank)) if is_owner else None
         trained = shared_kmeans.train(
-            rt, layout, agreed, columns, context.progress, ends_early=_ends_early(step)
+            rt,
+            layout,
+            agreed,
+            columns,
+            context.progress,
+            ends_early=_ends_early(step),
+            checkpoints=context.checkpoints,
         )
         local, shares = b"", np.zeros((0, 0), dtype=np.uint64)
         if _is_split(step):
@@ -313,6 +319,7 @@ COMPONENT = Component(
     output_type="aggregate",
     needs=aligned_columns.ALIGNING,
     takes_rows=True,
+    resumes=True,
     protocol=shared_kmeans.SPEC,
     run=_run,
     plan=_plan,

@@ -6,7 +6,7 @@ And a run of a step of many owners over channels in memory.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +20,7 @@ from exchange.jobs.disclosure import OutputRules
 from exchange.jobs.kept import Kept
 from exchange.jobs.results import ResultTable
 from exchange.jobs.spec import Step
+from federated.checkpoints import Checkpoints
 from mpc.errors import MpcError
 from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
@@ -120,6 +121,7 @@ class OwnersRun:
         minimum: of every owner's agreement.
         spool: where engines make their folders; none where the component runs on none.
         timeout_s: of the channels.
+        checkpoints: of every party by rank, the aggregator's first; None: new ones.
     """
 
     def __init__(
@@ -133,10 +135,12 @@ class OwnersRun:
         minimum: int = 0,
         spool: Path = Path("/nowhere"),
         timeout_s: float = 8,
+        checkpoints: Sequence[Checkpoints] | None = None,
     ) -> None:
         self.lent = replace(nothing_lent(), spool=spool)
         self.component, self.step, self.rules, self.minimum = component, step, rules, minimum
         self.tables = tables
+        self.checkpoints = checkpoints or [Checkpoints() for _ in range(len(tables) + 1)]
         self.ranks = ("aggregator", *(f"owner-{number}" for number in tables))
         self.meshes = mesh_of(len(self.ranks), b"session of the step", timeout_s=timeout_s)
         self.ends: dict[str, Outcome | Exception] = {}
@@ -174,6 +178,7 @@ class OwnersRun:
             progress=lambda done, total: None,
             hand_over=self.lent,
             rules=self.rules if is_owner else OutputRules.NONE,
+            checkpoints=self.checkpoints[mesh.rank],
         )
         try:
             self.ends[role] = self.component.run(context)

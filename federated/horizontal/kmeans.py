@@ -4,6 +4,10 @@ A step of Lloyd's algorithm takes two rounds. In the first, owners enter how man
 to, and how many changed their centre; in the second, sums and squared distances, of clusters alone that have
 the fewest rows over all owners. It ends when fewer rows change than that, so before the sums that would tell
 of them: the second round then has no sums.
+
+A run that a lost party cut off goes on in a new session at the last round that all parties had reached. As in
+`federated.horizontal.training`, an owner enters in a round what it entered, or meant to enter, before, and
+helps to open the sum of a round that was opened before over the same owners only.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ from typing import Final
 
 import numpy as np
 
+from federated.checkpoints import Checkpoints
 from federated.horizontal.clusters import Clusters, Codes, moved_centres, nearest, start, summed
 from federated.horizontal.encoding import LIMBS, Words, from_limbs, to_limbs
 from federated.horizontal.models import Floats
-from federated.horizontal.rounds import Terms, aggregator_rounds, owner_rounds
+from federated.horizontal.rounds import Terms, aggregator_rounds, check_repeated, owner_rounds
 from federated.horizontal.settings import WEIGHT
 from mpc.channel import Channel
 from mpc.errors import InvalidInput, MalformedMessage
@@ -99,6 +104,7 @@ def cluster(
     rows: Floats,
     rng: Randomness,
     progress: Progress = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Clustered:
     """Play an owner.
 
@@ -111,33 +117,52 @@ def cluster(
         rows: own, float64[rows, columns].
         rng: own randomness.
         progress: told after each step.
+        checkpoints: where each of the two rounds of a step is kept before its words are entered, and the
+            round to begin at.
 
     Raises:
         ValueOutOfRange: own values that are missing or not finite.
         InvalidInput: too few rows of all owners together for so many clusters.
-        ModelsDisagree: the aggregator told owners different centres.
+        ModelsDisagree: the aggregator told owners different centres, or other numbers than in an earlier
+            attempt.
         TooFewParties: fewer than the threshold are left.
         ProtocolAbort: a message is not as the protocol has it.
 
     Security: see `SPEC`. Leaks: see `SPEC`. Cost: `federated.horizontal.costs`. Source: see the module.
     """
     points, count = agreed.scaled(rows), agreed.count
-    centres, codes = start(agreed), np.full(len(points), -1)
-    with owner_rounds(channel, others, terms, number, rng) as run:
-        for step in range(agreed.rounds + 1):
-            told = run.receive(centres.size if step else 0)
-            if step:
-                centres = _checked_centres(told.reshape(centres.shape))
-            before, codes = codes, nearest(points, centres)
-            changed = float(np.count_nonzero(codes != before))
+    held = Checkpoints() if checkpoints is None else checkpoints
+    begun, first = held.begun, held.begins_at or 1
+    with owner_rounds(channel, others, terms, number, rng, held.close) as run:
+        if begun is None:
+            told, centres, before = run.receive(0), start(agreed), np.full(len(points), -1)
+        else:
+            told, centres, before = run.receive(len(begun["state"])), begun["centres"], begun["before"]
+
+        def enter(number: int, *own: Floats) -> None:
+            """Enter the words kept of this round, or these, which are kept first."""
+            check_repeated(held, number, told)
+            kept = held.get(number)
+            if kept is None:
+                codes_before = before.astype(np.int8)
+                kept = {"state": told, "words": _encoded(*own), "centres": centres, "before": codes_before}
+                held.keep(number, kept)
+            run.enter(kept["words"])
+
+        for step in range((first - 1) // 2, agreed.rounds + 1):
+            codes = nearest(points, centres)
             own = summed(points, codes, centres)
-            run.enter(_encoded(np.array([len(points), changed]), own[0]))
-            state = _State.told(run.receive(2 + count), terms, agreed)
-            run.enter(
-                _encoded(np.array([len(points)]), *(state.kept(one) for one in own[: state.parts(step)]))
-            )
+            if 2 * step + 1 >= first:
+                changed = float(np.count_nonzero(codes != before))
+                enter(2 * step + 1, np.array([len(points), changed]), own[0])
+                told = run.receive(2 + count)
+            state = _State.told(told, terms, agreed)
+            sums = (state.kept(one) for one in own[: state.parts(step)])
+            enter(2 * step + 2, np.array([len(points)]), *sums)
             if state.is_last(step):
                 break
+            told = run.receive(centres.size)
+            centres, before = _checked_centres(told.reshape(centres.shape)), codes
             progress(step + 1, agreed.rounds)
         told = run.finish(1 + 2 * count)
         terms.checked_rows(float(told[0]), agreed.least_rows)
@@ -153,6 +178,7 @@ def aggregate_clusters(
     terms: Terms,
     agreed: Clusters,
     progress: Progress = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Clustered:
     """Play the aggregator.
 
@@ -161,6 +187,8 @@ def aggregate_clusters(
         terms: of the run, as at all parties.
         agreed: as at all parties.
         progress: told after each step.
+        checkpoints: where each of the two rounds of a step is kept before it is told, and the round to begin
+            at.
 
     Raises:
         InvalidInput: too few rows of all owners together for so many clusters.
@@ -172,13 +200,19 @@ def aggregate_clusters(
     others; it refuses a total that rows within the bounds cannot have. Leaks: see `SPEC`. Cost:
     `federated.horizontal.costs`. Source: see the module.
     """
-    centres, count = start(agreed), agreed.count
+    held, count = Checkpoints() if checkpoints is None else checkpoints, agreed.count
+    begun, first = held.begun, held.begins_at or 1
+    told, centres = (np.zeros(0), start(agreed)) if begun is None else (begun["state"], begun["centres"])
     with aggregator_rounds(channels, terms) as run:
-        told = np.zeros(0)
-        for step in range(agreed.rounds + 1):
-            state = _State.entered(run.run(told, lengths(agreed)[0]).total, terms, agreed)
+        for step in range((first - 1) // 2, agreed.rounds + 1):
+            if 2 * step + 1 >= first:
+                held.keep(2 * step + 1, {"state": told, "centres": centres})
+                entered = run.run(told, lengths(agreed)[0]).total
+                told = _State.entered(entered, terms, agreed).words()
+            held.keep(2 * step + 2, {"state": told, "centres": centres})
+            state = _State.told(told, terms, agreed)
             is_last = state.is_last(step)
-            last = run.run(state.words(), lengths(agreed)[2 if is_last else 1])
+            last = run.run(told, lengths(agreed)[2 if is_last else 1])
             numbers = np.array(from_limbs(last.total))
             total = terms.checked_rows(float(numbers[0]), agreed.least_rows)
             rows, inertia, sums = np.split(numbers[1:], (count, 2 * count))

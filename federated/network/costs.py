@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from federated.network.scoring import PIECE_ROWS
 from federated.network.settings import FITTED_BITS, STEP_BITS, SUM_BITS, Settings
+from federated.shared_checkpoints import KEPT
 from federated.vertical.costs import sent
 from federated.vertical.settings import Family, Layout
 from mpc.replicated import costs
@@ -15,7 +16,7 @@ __all__ = ["forward", "scoring", "scoring_sent", "sent", "training", "weights"]
 def training(layout: Layout, settings: Settings) -> Cost:
     """Cost of `train`; ``outside`` leaves inputs out, see `sent`."""
     cost = costs.shared(0, layout.rows) + _columns(layout)
-    once = Cost()
+    once = KEPT
     for part in layout.batches(settings.batch):
         once += _step(layout, settings, part.stop - part.start)
     if settings.tells_loss:

@@ -20,6 +20,7 @@ from federated.checkpoints import Checkpoints
 from federated.network.layers import forward
 from federated.network.settings import STEP_BITS, WEIGHT_LIMIT, Settings, check_sizes
 from federated.network.weights import initial
+from federated.shared_checkpoints import keep_shares, shares_of
 from federated.vertical.inputs import shared_features, shared_label
 from federated.vertical.prediction import FITTED_FRACTION, LOSS_FRACTION, squares
 from federated.vertical.settings import FEATURE_FRACTION, WEIGHT_FRACTION, Family, Layout
@@ -73,7 +74,8 @@ def train(
         on_loss: told the mean squared error of each epoch, where this party learns it.
 
     Raises:
-        InvalidInput: arrays that do not fit the layout, or sizes beyond their limits.
+        InvalidInput: arrays that do not fit the layout, sizes beyond their limits, or a checkpoint of another
+            run.
         ValueOutOfRange: a value that is not finite or too large, before anything is sent of it.
 
     Security: as the runtime: semi-honest, one of three. Leaks: see `SPEC`. Cost: see
@@ -88,9 +90,9 @@ def train(
     held = Checkpoints() if checkpoints is None else checkpoints
     held.forget_later()
     if (begun := held.begun) is not None:
-        weights, losses = Shared(begun["weights"]), begun["losses"].tolist()
+        (weights,), losses = shares_of(begun, {"weights": weights}), begun["losses"].tolist()
     for epoch in range(max(0, held.begins_at - 1), settings.epochs):
-        held.keep(epoch + 1, {"weights": weights.shares, "losses": np.array(losses)})
+        keep_shares(rt, held, epoch + 1, {"weights": weights}, {"losses": np.array(losses)})
         losing = list[Shared]()
         for part in layout.batches(settings.batch):
             gradient, residual = _gradient(rt, layout, settings, x[:, part], y[part], weights)

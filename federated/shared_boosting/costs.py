@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from federated.shared_boosting.settings import Settings
 from federated.shared_boosting.training import DIVIDEND_BITS, HALVES, SUM_BITS
+from federated.shared_checkpoints import KEPT
 from federated.vertical.settings import Layout
 from mpc.replicated import costs
 from mpc.replicated.costs import Cost
@@ -26,7 +27,7 @@ def training(layout: Layout, settings: Settings) -> Cost:
         tree += _level(layout, settings, 1 << level)
     tree += _divided(settings.leaves) + costs.quotient(settings.leaves) + costs.product(rows)
     error = costs.quotient(rows) + costs.product(1)
-    return cost + centred + (tree + centred + error) * settings.trees
+    return cost + centred + (KEPT + tree + centred + error) * settings.trees
 
 
 def sent(layout: Layout, settings: Settings, cost: Cost, rank: int) -> int:

@@ -126,7 +126,11 @@ class Settings:
     @property
     def told(self) -> int:
         """Numbers that whoever learns the trees receives; see `Forest.of`."""
-        return 1 + self.trees * (3 * self.inner + self.leaves + 1)
+        return self.told_after(self.trees)
+
+    def told_after(self, trees: int) -> int:
+        """How many of these there are after so many trees."""
+        return 1 + trees * (3 * self.inner + self.leaves + 1)
 
 
 def check_sizes(layout: Layout, settings: Settings) -> None:

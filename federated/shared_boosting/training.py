@@ -5,6 +5,9 @@ shared as numbers 0 and 1; the sums on the left of all cuts are sums of products
 makes a 1 at the best cut and 0 elsewhere. The product of these with all cuts is the chosen one, without
 telling which: it divides the rows. The first candidate of all leaves every row on the left: where no cut is
 worth it, it wins.
+
+A run that a lost party cut off goes on in a new session at the last tree that all parties had reached: with
+the shares they kept, and inputs shared anew. Nothing is told before the end, so nothing is told again.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from federated.boosting.binning import Binned
 from federated.boosting.objectives import check_label, margin_of
 from federated.boosting.settings import Objective
 from federated.boosting.settings import Settings as PlainSettings
+from federated.checkpoints import Checkpoints
 from federated.shared_boosting.settings import (
     LEAST_GAIN,
     MARGIN_FRACTION,
@@ -27,6 +31,7 @@ from federated.shared_boosting.settings import (
     Settings,
     check_sizes,
 )
+from federated.shared_checkpoints import keep_shares, shares_of
 from federated.vertical.prediction import squares
 from federated.vertical.settings import Layout
 from mpc.errors import InvalidInput
@@ -60,6 +65,7 @@ def train(
     binned: Binned | None,
     label: Floats | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Shared:
     """Grow trees that tell a label of 0 and 1.
 
@@ -70,25 +76,34 @@ def train(
         binned: columns of this owner; None where it has none.
         label: float64[rows] at rank 0, None elsewhere.
         progress: told after each tree.
+        checkpoints: where this party's shares are kept before each tree, and the tree to begin at.
 
     Returns:
         Shared int64[numbers], to be opened to whoever learns the trees; see `Forest.of`.
 
     Raises:
         InvalidInput: arrays that do not fit the layout, sizes beyond their limits, or a label of one value,
-            before anything is sent of it.
+            before anything is sent of it; a checkpoint of another run.
         ValueOutOfRange: labels that are neither 0 nor 1, before anything is sent of them.
 
     Security: as the runtime: semi-honest, one of three. Leaks: see `SPEC`. Cost: see
     `federated.shared_boosting.costs.training`. Source: see `SPEC`.
     """
     check_sizes(layout, settings)
+    held = Checkpoints() if checkpoints is None else checkpoints
+    held.forget_later()
     cuts = _cuts(rt, layout, settings, binned)
     target, base = _label(rt, layout, label)
     margins = Shared(np.repeat(base.shares, layout.rows, axis=-1))
-    told = [base]
+    told, done = [base], 0
+    if (begun := held.begun) is not None:
+        done = held.begins_at - 1
+        first = {"margins": margins, "told": rt.constant(np.zeros(settings.told_after(done), dtype=np.int64))}
+        margins, before = shares_of(begun, first)
+        told = [before]
     centred = _centred(rt, margins)
-    for number in range(settings.trees):
+    for number in range(done, settings.trees):
+        keep_shares(rt, held, number + 1, {"margins": margins, "told": concatenate(told)})
         nodes = _root(rt, centred, target)
         for _ in range(settings.depth):
             place = _best(rt, layout, settings, nodes[1:], cuts[:, : layout.rows])

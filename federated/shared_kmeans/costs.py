@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from federated.horizontal.clusters import Clusters
+from federated.shared_checkpoints import KEPT
 from federated.shared_kmeans.settings import CHUNK_CELLS, Widths
 from federated.vertical.costs import sent
 from federated.vertical.settings import Layout
@@ -21,7 +22,7 @@ def training(layout: Layout, agreed: Clusters, parties: int, steps: int, *, ends
             inside = costs.shared(owner, own * layout.rows)
             cost += Cost(inside.rounds, inside.sent)
     values = count * columns
-    step = costs.product(values) * 2
+    step = KEPT + costs.product(values) * 2
     for part in layout.batches(max(1, CHUNK_CELLS // count)):
         rows = part.stop - part.start
         step += costs.product(rows * count) + costs.place_of_largest(rows, count, widths.distance)
@@ -34,7 +35,7 @@ def training(layout: Layout, agreed: Clusters, parties: int, steps: int, *, ends
         rows = part.stop - part.start
         cost += costs.product(columns * rows) + costs.quotient(rows)
     cost += costs.product(count) * 2 + costs.product(values) + costs.quotient(count)
-    cost += costs.large_enough(count, complementary=True) + costs.product(values + 2 * count)
+    cost += costs.large_enough(count, complementary=True) + costs.product(values + 2 * count) + KEPT
     if ends_early:
         settled = costs.product(1) + costs.sign(1) + costs.opened(1, range(parties))
         cost += settled * (steps - 1)

@@ -39,7 +39,7 @@ SPEC: Final = ProtocolSpec(
     adversary=Adversary.SEMI_HONEST,
     corruptions="one of the three computing parties, and any that do not compute",
     leaks={"owner": (_PUBLIC, _STEPS, _OWN), "helper": (_PUBLIC, _STEPS)},
-    cost="for n rows, k clusters and d columns, a step takes some 62 + 22 log2(k) rounds and sends 8 n k + "
+    cost="for n rows, k clusters and d columns, a step takes some 63 + 22 log2(k) rounds and sends 8 n k + "
     "43 n (k - 1) + 400 k d bytes from a computing party, 14 n (k - 1) + 300 k d more from party 0; the "
     "end 8 n (d + 1), and 16 n more from party 0; inputs take 8 n d bytes of all owners, twice from one that "
     "does not compute; to the byte by federated.shared_kmeans.costs",

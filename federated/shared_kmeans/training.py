@@ -16,8 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.checkpoints import Checkpoints
 from federated.horizontal.clusters import Clusters, directions, start
 from federated.horizontal.standardise import check_finite, in_unit
+from federated.shared_checkpoints import keep_shares, shares_of
 from federated.shared_kmeans.settings import CHUNK_CELLS, FRACTION, Widths, check_sizes
 from federated.vertical.settings import Layout
 from federated.vertical.training import told
@@ -63,6 +65,7 @@ def train(
     progress: Callable[[int, int], None] = lambda done, total: None,
     *,
     ends_early: bool = False,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Find clusters of the rows by the columns of all owners.
 
@@ -74,36 +77,53 @@ def train(
         progress: told after each step.
         ends_early: after each step but the first all parties are told whether fewer rows than the least
             changed their cluster, and it is the last if so.
+        checkpoints: where this party's shares are kept before each step and after the last, and the step to
+            begin at.
 
     Raises:
-        InvalidInput: columns that do not fit the layout, or sizes beyond their limits.
+        InvalidInput: columns that do not fit the layout, sizes beyond their limits, or a checkpoint of
+            another run.
         ValueOutOfRange: values that are not from 0 to 1, before anything is sent of them.
 
     Security: as the runtime: semi-honest, one of three. Leaks: see `SPEC`. Cost: see
     `federated.shared_kmeans.costs.training`. Source: see `SPEC`.
     """
     check_sizes(layout, agreed)
+    held = Checkpoints() if checkpoints is None else checkpoints
+    held.forget_later()
+    begun, steps = held.begun, max(held.begins_at - 1, 0)
+    if begun is not None and "clusters" in begun:
+        shape = (agreed.count, 2 + len(agreed.names))
+        (clusters,) = shares_of(begun, {"clusters": rt.constant(np.zeros(shape, dtype=np.int64))})
+        return Trained(clusters, steps, bool(begun["is_settled"]))
     x, widths = _columns(rt, layout, columns), Widths.of(layout)
-    centres = rt.constant(np.rint(start(agreed) * _ONE).astype(np.int64))
+    centres = before = rt.constant(np.rint(start(agreed) * _ONE).astype(np.int64))
     places: Shared | None = None
-    steps, is_settled = 0, False
+    is_settled = False
+    if begun is not None:
+        centres, before = shares_of(begun, {"centres": centres, "before": before})
+        if ends_early and steps:
+            places = _nearest(rt, layout, x, before)
     while True:
-        before, places = places, _nearest(rt, layout, x, centres)
+        keep_shares(rt, held, steps + 1, {"centres": centres, "before": before})
+        earlier, places = places, _nearest(rt, layout, x, centres)
         members = _transposed(places)
         rows = rt.sum(members).reshape(agreed.count)
         means = _means(rt, widths, rt.dot(members, x), rows)
         steps += 1
         progress(steps, agreed.rounds)
-        if ends_early and before is not None:
-            is_settled = _is_settled(rt, places, before, agreed.least)
+        if ends_early and earlier is not None:
+            is_settled = _is_settled(rt, places, earlier, agreed.least)
         if is_settled or steps == agreed.rounds:
             inertia = _inertia(rt, layout, x, members, rows, means)
             found = concatenate([stack([rows, inertia]), _transposed(means)])
             is_told = _large(rt, agreed, rows, complementary=True)
-            return Trained(rt.mul(is_told, _transposed(found)), steps, is_settled)
+            clusters = rt.mul(is_told, _transposed(found))
+            keep_shares(rt, held, steps + 1, {"clusters": clusters}, {"is_settled": np.array(is_settled)})
+            return Trained(clusters, steps, is_settled)
         is_large = _large(rt, agreed, rows, complementary=False)
         beside = _beside_largest(rt, widths, agreed, rows, means)
-        centres = rt.add(beside, rt.mul(is_large, rt.sub(means, beside)))
+        before, centres = centres, rt.add(beside, rt.mul(is_large, rt.sub(means, beside)))
 
 
 def own_columns(agreed: Clusters, owner: slice, columns: Sequence[Floats]) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from federated.shared_checkpoints import KEPT
 from federated.vertical import standard_errors
 from federated.vertical.correlation import CHUNK_ROWS, cross_sizes
 from federated.vertical.settings import Family, Layout, Settings
@@ -18,7 +19,7 @@ def training(layout: Layout, settings: Settings, parties: int, epochs: int | Non
     for owner, count in enumerate(layout.columns):
         if count:
             cost += costs.shared(owner, count * layout.shared_rows)
-    once = Cost()
+    once = KEPT
     for part in layout.batches(settings.batch):
         once += _batch(layout, settings, part.stop - part.start)
     if settings.tells_loss:

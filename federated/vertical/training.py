@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated.checkpoints import Checkpoints
+from federated.shared_checkpoints import keep_shares, shares_of
 from federated.vertical import standard_errors
 from federated.vertical.inputs import shared_features, shared_label
 from federated.vertical.prediction import FITTED_FRACTION, LOSS_FRACTION, fitted, predicted, squares
@@ -94,8 +95,8 @@ def train(
     Raises:
         ValueOutOfRange: a value that is not finite or too large, before anything is sent of it; or, at the
             end and at all parties, that training failed, or that standard errors have no sense.
-        InvalidInput: arrays that do not fit the layout, a patience without rows held out, or such rows
-            without a patience.
+        InvalidInput: arrays that do not fit the layout, a patience without rows held out, such rows without
+            a patience, or a checkpoint of another run.
 
     Security: as the runtime: semi-honest, one of three. Leaks: see `SPEC`. Cost: see
     `federated.vertical.costs.training`. Source: Mohassel, Zhang 2017, section 4.1, on replicated shares; the
@@ -120,13 +121,14 @@ def train(
     held = Checkpoints() if checkpoints is None else checkpoints
     held.forget_later()
     if (begun := held.begun) is not None:
-        weights, step, best, lowest = (Shared(begun[name]) for name in _SHARES)
+        first = dict(zip(_SHARES, (weights, step, best, lowest), strict=True))
+        weights, step, best, lowest = shares_of(begun, first)
         losses, (best_epoch,) = begun["losses"].tolist(), begun["best_epoch"].tolist()
         epochs = held.begins_at - 1
     while epochs < settings.epochs:
-        shares = (one.shares for one in (weights, step, best, lowest))
+        shared = dict(zip(_SHARES, (weights, step, best, lowest), strict=True))
         public = {"losses": np.array(losses), "best_epoch": np.array([best_epoch])}
-        held.keep(epochs + 1, {**dict(zip(_SHARES, shares, strict=True)), **public})
+        keep_shares(rt, held, epochs + 1, shared, public)
         before, losing = weights, []
         for part in layout.batches(settings.batch):
             batch, size = x[:, part], part.stop - part.start

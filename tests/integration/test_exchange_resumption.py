@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +45,20 @@ CHOSEN: dict[str, Any] = {
     "rounds": ROUNDS,
     "batch": 60,
 }
+TAKING_PART = {name: CHOSEN[name] for name in ("min_cohort", "threshold", "patience_s")}
+BOUNDS = {"debt": {"lower": "-10000", "upper": "20000"}}
+GROWING: dict[str, Any] = {
+    **TAKING_PART,
+    "label": "late",
+    "model": "recipients",
+    "bounds": BOUNDS,
+    "trees": 4,
+    "depth": 1,
+    "bins": 4,
+}
+"""One sum stands before the trees, each has one, and one is of the last losses."""
+FINDING: dict[str, Any] = {**TAKING_PART, "bounds": BOUNDS, "clusters": 2, "seed": 1, "rounds": 2}
+"""A step has two sums; the third ends it."""
 
 
 def table_of(owner: str) -> pa.Table:
@@ -78,7 +92,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsortiumInPr
 
 def asked_of() -> dict[str, Any]:
     return {
-        "operations": ["model/fedavg", "model/fedboost"],
+        "operations": ["model/fedavg", "model/fedboost", "model/kmeans"],
         "columns": list(COLUMNS),
         "uses": 20,
         "expires": "2099-01-01T00:00:00Z",
@@ -102,11 +116,12 @@ def submit(
     agreements: dict[str, str],
     component: str = "model/fedavg",
     params: dict[str, Any] = CHOSEN,
+    read: Collection[str] = tuple(COLUMNS),
 ) -> str:
     did = running.did("analyst")
     roles = {f"owner-{number}": owner for number, owner in enumerate(OWNERS, start=1)}
     empty: dict[str, Any] = {"inputs": {}, "after": [], "params": {}, "recipients": [], "version": 1}
-    columns = [{"name": name, "decimals": 0} for name in COLUMNS]
+    columns = [{"name": name, "decimals": 0} for name in read]
     training = empty | {
         "id": "train",
         "component": component,
@@ -241,22 +256,28 @@ def test_training_goes_on_after_a_stop_at_the_round_that_was_cut_off(
     assert watching.trainings == ROUNDS * len(OWNERS)
 
 
-def test_trees_over_rows_go_on_after_a_stop_at_the_tree_that_was_cut_off(
-    running: ConsortiumInProcess, agreements: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("component", "params", "read", "number"),
+    [
+        ("model/fedboost", GROWING, ("late", "debt"), 4),
+        pytest.param("model/kmeans", FINDING, ("debt",), 5, marks=pytest.mark.slow),
+    ],
+)
+def test_trees_and_clusters_over_rows_go_on_after_a_stop_where_they_were_cut_off(
+    running: ConsortiumInProcess,
+    agreements: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    component: str,
+    params: dict[str, Any],
+    read: tuple[str, ...],
+    number: int,
 ) -> None:
-    growing = {name: CHOSEN[name] for name in ("label", "model", "min_cohort", "threshold", "patience_s")} | {
-        "trees": 4,
-        "depth": 1,
-        "bins": 4,
-        "bounds": {"debt": {"lower": "-10000", "upper": "20000"}},
-    }
     analyst, answers, watches = running.client("analyst"), [], []
     for name in (None, "south"):
         with monkeypatch.context() as patched:
             watching = Watching(patched)
-            job = submit(running, agreements, "model/fedboost", growing)
-            # One sum stands before the trees, and each has one.
-            await_cut(running, watching, job, 4)
+            job = submit(running, agreements, component, params, read)
+            await_cut(running, watching, job, number)
             if name is not None:
                 stop(running, name)
             watching.go_on.set()

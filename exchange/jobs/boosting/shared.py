@@ -76,7 +76,9 @@ def _run(context: StepContext) -> Outcome:
         layout = Layout(aligned_columns.agreed_rows(rt, stated, settings.least_rows), sizes)
         shared_boosting.check_sizes(layout, settings)
         binned, label = (None, None) if rows is None else _own(context, settings)
-        trees = shared_boosting.train(rt, layout, settings, binned, label, context.progress)
+        trees = shared_boosting.train(
+            rt, layout, settings, binned, label, context.progress, context.checkpoints
+        )
         share = aligned_columns.own_share(rt, trees)
     return Outcome(
         local=b"" if binned is None else OwnCuts.of(binned).encode(),
@@ -298,6 +300,7 @@ COMPONENT = Component(
     output_type="aggregate",
     needs=aligned_columns.READABLE,
     takes_rows=True,
+    resumes=True,
     protocol=shared_boosting.SPEC,
     run=_run,
     plan=_plan,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +18,19 @@ from exchange.jobs.component import StepContext
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import JOB, nothing_lent
 from federated.boosting import bin_columns
+from federated.checkpoints import Checkpoints
 from federated.shared_boosting import Settings
 from ledger import canonical
 from mpc.channel import Channel
-from mpc.errors import CohortTooSmall, InputsDisagree, InvalidInput, MalformedMessage, ValueOutOfRange
+from mpc.errors import (
+    ChannelBroken,
+    CohortTooSmall,
+    InputsDisagree,
+    InvalidInput,
+    MalformedMessage,
+    MpcError,
+    ValueOutOfRange,
+)
 from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
 from mpc.testing import mesh_of, mesh_outcomes, run_mesh
@@ -76,6 +85,8 @@ def play(
     rows: Mapping[str, Any] | None = None,
     *,
     minimum: int = 2,
+    held: Sequence[Checkpoints] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Any]:
     """The roles of the step, each to be called with its mesh."""
     ranks = COMPONENT.ranks(step)
@@ -103,8 +114,9 @@ def play(
             earlier={"match": aligned.astype("<i8").tobytes()} if table else {},
             released={},
             rng=SystemRandomness(),
-            progress=lambda done, total: None,
+            progress=progress,
             hand_over=nothing_lent(),
+            checkpoints=Checkpoints() if held is None else held[mesh.rank],
         )
         outcome = COMPONENT.run(context)
         return outcome, sum(one.stats.bytes_sent for one in mesh.channels.values())
@@ -296,3 +308,23 @@ def test_cuts_of_another_form_are_refused() -> None:
     with pytest.raises(InvalidRequest):
         OwnCuts.decode(canonical.encode({"columns": [{"name": "income"}]}))
     assert replace(good, columns=()) != good
+
+
+def test_growth_that_was_cut_off_goes_on_at_the_tree_that_all_had_reached() -> None:
+    assert COMPONENT.resumes
+    step, held, grown = step_of({"thresholds": "recipients"}), [Checkpoints() for _ in range(3)], list[int]()
+
+    def killed(done: int, total: int) -> None:
+        if done == 2:
+            raise ChannelBroken("the process was killed")
+
+    ended = mesh_outcomes(play(step, held=held, progress=killed))
+    assert all(isinstance(end, MpcError) for end in ended)
+    later = [Checkpoints(2, 2, one.held) for one in held]
+    outcomes = run_mesh(play(step, held=later, progress=lambda done, total: grown.append(done)))
+    assert grown == [2] * 3
+    found, whole = (opened(step, released(step, one)) for one in (outcomes, run_mesh(play(step))))
+    assert [row[:6] for row in found.rows] == [row[:6] for row in whole.rows]
+    np.testing.assert_allclose(
+        *([float(row[6] or 0) for row in one.rows] for one in (found, whole)), atol=1e-3
+    )

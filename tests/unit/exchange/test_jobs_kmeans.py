@@ -19,6 +19,7 @@ from exchange.jobs.kmeans import COMPONENT, agreed_by
 from exchange.jobs.registry import built_in
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import JOB, OwnersRun
+from federated.checkpoints import Checkpoints
 from ledger import canonical
 from mpc.errors import InvalidInput, TooFewParties
 from policies import column_control
@@ -98,6 +99,19 @@ def test_the_recipients_read_the_clusters_of_the_pooled_rows() -> None:
     assert owner.groups is not None
     assert owner.groups.tolist() == codes[:80].tolist()
     assert (owner.cohort, owner.figures) == (min(int(str(row[1])) for row in found.rows), 3)
+
+
+def test_a_later_attempt_begins_at_the_round_that_all_have_kept() -> None:
+    assert COMPONENT.resumes
+    first = run_of(step_of())
+    (kept,) = {tuple(sorted(one.held)) for one in first.checkpoints}
+    steps = first.result().facts["steps"]
+    assert kept[-1] == 2 * int(str(steps)) + 2 == kept[0] + 1
+    for number in kept:
+        held = [Checkpoints(2, number, one.held) for one in first.checkpoints]
+        later = run_of(step_of(), checkpoints=held)
+        assert later.result() == first.result()
+        assert later.meshes[0].channels[1].stats.rounds < first.meshes[0].channels[1].stats.rounds
 
 
 def test_an_owner_that_is_gone_is_absent_and_everybody_says_so() -> None:

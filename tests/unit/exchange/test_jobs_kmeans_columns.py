@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from exchange.jobs.own_clusters import OwnClusters
 from exchange.jobs.regression import part
 from exchange.jobs.spec import JobSpec, Step
 from exchange.jobs.testing import JOB, nothing_lent
+from federated.checkpoints import Checkpoints
 from ledger import canonical
 from mpc.channel import Channel
-from mpc.errors import CohortTooSmall, InputsDisagree, InvalidInput, MalformedMessage
+from mpc.errors import ChannelBroken, CohortTooSmall, InputsDisagree, InvalidInput, MalformedMessage, MpcError
 from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
 from mpc.testing import mesh_of, mesh_outcomes, run_mesh
@@ -83,6 +84,8 @@ def play(
     *,
     minimum: int = 2,
     rules: OutputRules = OutputRules.NONE,
+    held: Sequence[Checkpoints] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Any]:
     """The roles of the step, each to be called with its mesh."""
     ranks = COMPONENT.ranks(step)
@@ -110,8 +113,9 @@ def play(
             earlier={"match": aligned.astype("<i8").tobytes()} if table else {},
             released={},
             rng=SystemRandomness(),
-            progress=lambda done, total: None,
+            progress=progress,
             hand_over=nothing_lent(),
+            checkpoints=Checkpoints() if held is None else held[mesh.rank],
             rules=rules,
         )
         outcome = COMPONENT.run(context)
@@ -381,3 +385,22 @@ def test_the_estimate_of_an_early_end_says_what_it_assumes() -> None:
     found = COMPONENT.estimate(step, {"owner-1": ROWS, "owner-2": 10})
     assert "that centres move 10 times" in found["owner-1"].assumes
     assert found["owner-1"].sent_bytes > 0
+
+
+def test_a_run_that_was_cut_off_goes_on_at_the_step_that_all_had_reached() -> None:
+    assert COMPONENT.resumes
+    step, held, played = step_of({"rounds": 3}), [Checkpoints() for _ in range(3)], list[int]()
+
+    def killed(done: int, total: int) -> None:
+        if done == 2:
+            raise ChannelBroken("the process was killed")
+
+    ended = mesh_outcomes(play(step, held=held, progress=killed))
+    assert all(isinstance(end, MpcError) for end in ended)
+    later = [Checkpoints(2, 2, one.held) for one in held]
+    outcomes = run_mesh(play(step, held=later, progress=lambda done, total: played.append(done)))
+    assert sorted(played) == [2, 2, 2, 3, 3, 3]
+    found, whole = (opened(step, released(step, one)) for one in (outcomes, run_mesh(play(step))))
+    assert [row[:2] for row in found.rows] == [row[:2] for row in whole.rows]
+    centres = [[float(row[5]) for row in one.rows] for one in (found, whole)]
+    np.testing.assert_allclose(*centres, rtol=1e-3)

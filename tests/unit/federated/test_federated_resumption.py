@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
-from federated import boosting, vertical
+from federated import boosting, network, shared_boosting, shared_kmeans, vertical
 from federated.boosting import Ensemble, OwnPart, bin_columns
 from federated.boosting.fixed_point import quantise
-from federated.checkpoints import HELD, Checkpoints, decode, encode
+from federated.checkpoints import HELD, Arrays, Checkpoints, decode, encode
 from federated.horizontal import (
     SPEC,
     Boosting,
+    Clustered,
+    Clusters,
     Columns,
     Family,
     Guard,
@@ -24,18 +28,24 @@ from federated.horizontal import (
     Terms,
     Trained,
     aggregate,
+    aggregate_clusters,
     aggregate_trees,
     boost,
+    cluster,
     local,
     rounds,
     train,
 )
 from federated.horizontal.boosting import SPEC as TREES_SPEC
+from federated.horizontal.kmeans import SPEC as CLUSTERS_SPEC
+from federated.shared_boosting import Forest
+from federated.shared_kmeans.training import places_of
 from mpc import replicated
 from mpc.aggregation import secagg
 from mpc.errors import ChannelBroken, InvalidInput, ModelsDisagree, MpcError
 from mpc.mesh import Mesh, mesh_run
-from mpc.testing import DeterministicRandomness, mesh_of, mesh_outcomes
+from mpc.replicated import Runtime
+from mpc.testing import DeterministicRandomness, Tap, mesh_of, mesh_outcomes
 
 OWNERS = 4
 ROUNDS = 4
@@ -57,6 +67,17 @@ def cut_after(number: int) -> Cut:
             raise ChannelBroken("the process was killed")
 
     return progress
+
+
+def killed(lost: int, message: int) -> Tap:
+    """The lost party ends in place of the message of that number that it sends."""
+    sent = count()
+
+    def tap(sender: int, receiver: int, label: str, payload: bytes) -> None:
+        if sender == lost and next(sent) == message:
+            raise ChannelBroken("the process was killed")
+
+    return tap
 
 
 def nothing(done: int, total: int) -> None:
@@ -305,6 +326,82 @@ def test_trees_over_rows_that_an_owner_missed_are_not_gone_on_with() -> None:
     assert [one.is_closed for one in held[1:]] == [True, True, True, False]
 
 
+# clusters
+
+CLUSTERS = Clusters(NAMES, (-3.0, -3.0), (3.0, 3.0), count=3, seed=2, least=6, rounds=12)
+
+
+def clustered(
+    attempt: int, held: list[Checkpoints], *, tap: Any = None, threshold: int = OWNERS
+) -> list[Any]:
+    """One attempt at clusters over the owners' rows."""
+    terms = Terms(CLUSTERS_SPEC, OWNERS, threshold, b"attempt %d" % attempt, 5.0)
+
+    def party(mesh: Mesh) -> Any:
+        rank, channels = mesh.rank, dict(mesh.channels)
+        if rank == 0:
+            return aggregate_clusters(channels, terms, CLUSTERS, checkpoints=held[0])
+        rng, rows = DeterministicRandomness(bytes([rank, attempt]) * 16), TABLES[rank - 1].features
+        own = channels.pop(0)
+        return cluster(own, channels, terms, rank, CLUSTERS, rows, rng, checkpoints=held[rank])
+
+    return mesh_outcomes([party] * (OWNERS + 1), mesh_of(OWNERS + 1, terms.session, tap=tap))
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_clusters_go_on_in_the_round_that_was_cut_off(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    sums, sent = Sums(monkeypatch), list[str]()
+
+    def tap(sender: int, receiver: int, label: str, payload: bytes) -> None:
+        if sender == lost:
+            sent.append(label)
+
+    whole = clustered(9, fresh(), tap=tap)
+    first, steps = list(sums.totals), whole[0].steps
+    assert len(first) == 2 * (steps + 1) > 6
+    begun = set()
+    for message in range(1, len(sent) - 2 * OWNERS, len(sent) // 10):
+        held = fresh()
+        ended = clustered(1, held, tap=killed(lost, message))
+        assert all(isinstance(end, MpcError) for end in ended)
+        later = again(held)
+        begins_at = later[0].begins_at
+        begun.add(begins_at)
+        sums.totals.clear()
+        found = clustered(2, later)
+        np.testing.assert_equal([vars(end) for end in found], [vars(end) for end in whole])
+        # What is added up again gives the same sums, and of earlier rounds nothing is.
+        np.testing.assert_equal(sums.totals, first[max(begins_at - 1, 0) :])
+    assert len(begun) > 4
+    assert {number % 2 for number in begun} == {0, 1}
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_an_aggregator_that_tells_other_centres_or_counts_than_before_is_found(number: int) -> None:
+    held = fresh()
+    seen = count()
+
+    def tap(sender: int, receiver: int, label: str, payload: bytes) -> None:
+        if sender == 1 and label.endswith("/masked") and next(seen) == number - 1:
+            raise ChannelBroken("the process was killed")
+
+    clustered(1, held, tap=tap)
+    later = again(held)
+    assert later[0].begins_at == number
+    kept = dict(decode(later[0].held[number]))
+    kept["state"] = kept["state"] - np.eye(len(kept["state"]))[-1] * (0.001 if number == 3 else 1)
+    later[0] = Checkpoints(2, number, {number: encode(kept)})
+    ended = clustered(2, later)
+    assert any(isinstance(end, ModelsDisagree) for end in ended[1:])
+    assert not any(isinstance(end, Clustered) for end in ended)
+
+
+def test_clusters_that_an_owner_missed_are_not_gone_on_with() -> None:
+    held = fresh()
+    clustered(1, held, tap=killed(4, 30), threshold=3)
+    assert [one.is_closed for one in held[1:]] == [True, True, True, False]
+
+
 # regressions on shares
 
 FITTING = vertical.Settings(vertical.Family.LINEAR, epochs=6, batch=80, rate=0.2, tells_loss=True, patience=5)
@@ -354,3 +451,230 @@ def test_shares_of_an_epoch_that_another_attempt_plays_again_are_dropped() -> No
     assert sorted(later[0].held) == [2]
     for part, other in zip(fit(3, again(later, 3))[:2], fit(4, fresh(3))[:2], strict=True):
         np.testing.assert_allclose(part[0][1], other[0][1], atol=1e-4)
+
+
+# trees and clusters on shares, and parties that do not compute
+
+OnShares = Callable[[Runtime, Checkpoints, Cut], Any]
+"""What came of it at this party: numbers that are the same in all attempts, and others to rounding."""
+GROWING = shared_boosting.Settings(trees=3, depth=1, bins=4, tells_thresholds=True)
+FINDING = Clusters(("a", "b", "c"), (-3.0,) * 3, (3.0,) * 3, count=3, seed=2, least=6, rounds=9)
+HIDDEN = replace(FITTING, epochs=4, tells_loss=False, patience=0)
+NETWORK = network.Settings(vertical.Family.LINEAR, units=2, epochs=3, batch=80, rate=0.2)
+OWNED, FEWER = vertical.Layout(80, (1, 2)), vertical.Layout(60, (1, 2))
+SPREAD = vertical.Layout(80, (1, 1, 0, 1))
+"""Of owners of whom the last does not compute."""
+
+
+def columns_of(layout: vertical.Layout, rank: int) -> list[Any]:
+    own = [column[: layout.rows] for column in COLUMNS]
+    return own[places_of(layout, rank)] if rank < len(layout.columns) else []
+
+
+def trees_of(layout: vertical.Layout) -> OnShares:
+    """Grows trees and opens them to rank 0."""
+
+    def grown(rt: Runtime, held: Checkpoints, progress: Cut) -> Any:
+        own, label = columns_of(layout, rt.rank), None if rt.rank else LABEL[: layout.rows]
+        binned = bin_columns(own, ["c"] * len(own), GROWING.bins) if own else None
+        told = shared_boosting.train(rt, layout, GROWING, binned, label, progress, held)
+        if (opened := rt.open(told, [0])) is None:
+            return None
+        forest = Forest.of(opened, layout, GROWING)
+        return (forest.columns, forest.cuts, forest.thresholds), (forest.weights, forest.errors)
+
+    return grown
+
+
+def clusters_of(layout: vertical.Layout) -> OnShares:
+    """Finds clusters and tells each owner its own part of them."""
+
+    def found(rt: Runtime, held: Checkpoints, progress: Cut) -> Any:
+        own = columns_of(layout, rt.rank)
+        scaled = shared_kmeans.own_columns(FINDING, places_of(layout, rt.rank), own) if own else None
+        trained = shared_kmeans.train(
+            rt, layout, FINDING, scaled, progress, ends_early=True, checkpoints=held
+        )
+        assert trained.is_settled
+        opened = shared_kmeans.own_centres(rt, layout, trained)
+        return None if opened is None else (opened[:, 0], opened[:, 1:] * 2.0**-24)
+
+    return found
+
+
+def regression_of(layout: vertical.Layout) -> OnShares:
+    """Fits a regression of which nothing is told before the end."""
+
+    def fitted(rt: Runtime, held: Checkpoints, progress: Cut) -> Any:
+        own, label = columns_of(layout, rt.rank), None if rt.rank else TARGET[: layout.rows]
+        features = np.stack(own) if own else None
+        trained = vertical.train(rt, layout, HIDDEN, features, label, progress, checkpoints=held)
+        found = vertical.own_coefficients(rt, layout, trained.weights)
+        return None if found is None else ((), found[1])
+
+    return fitted
+
+
+def network_of(layout: vertical.Layout) -> OnShares:
+    """Fits a network and opens it to rank 0."""
+
+    def fitted(rt: Runtime, held: Checkpoints, progress: Cut) -> Any:
+        own, label = columns_of(layout, rt.rank), None if rt.rank else TARGET[: layout.rows]
+        features, seed = np.stack(own) if own else None, b"of the run"
+        trained = network.train(rt, layout, NETWORK, features, label, seed, progress, checkpoints=held)
+        opened = rt.open(trained.weights, [0])
+        return None if opened is None else ((), opened * 2.0**-20)
+
+    return fitted
+
+
+def on_shares(
+    run: OnShares, size: int, attempt: int, held: list[Checkpoints], *, cut: Any = None, tap: Any = None
+) -> list[Any]:
+    """One attempt at a run on shares: what each party came to, and the trees or steps it played."""
+
+    def party(mesh: Mesh) -> Any:
+        rank, played = mesh.rank, []
+
+        def progress(done: int, total: int) -> None:
+            played.append(done)
+            (cut or {}).get(rank, nothing)(done, total)
+
+        rng = DeterministicRandomness(bytes([rank, attempt]) * 16)
+        with replicated.run(mesh, replicated.SPEC, rng) as rt:
+            return run(rt, held[rank], progress), played
+
+    return mesh_outcomes([party] * size, mesh_of(size, b"attempt %d" % attempt, tap=tap))
+
+
+def messages_of(lost: int, label: str, run: OnShares, size: int) -> tuple[list[int], list[Any]]:
+    """Which messages of a party that nothing cuts off have a label, and what came of the run."""
+    sent = list[bool]()
+
+    def tap(sender: int, receiver: int, name: str, payload: bytes) -> None:
+        if sender == lost:
+            sent.append(name.endswith(label))
+
+    ended = on_shares(run, size, 9, fresh(size), tap=tap)
+    return [number for number, is_such in enumerate(sent) if is_such], ended
+
+
+def assert_same(found: list[Any], whole: list[Any]) -> None:
+    """The same outcome, but for the rounding of numbers."""
+    assert not any(isinstance(end, Exception) for end in found), found
+    for (part, _), (other, _) in zip(found, whole, strict=True):
+        assert (part is None) == (other is None)
+        if part is not None:
+            np.testing.assert_equal(part[0], other[0])
+            for numbers, others in zip(part[1], other[1], strict=True):
+                np.testing.assert_allclose(numbers, others, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("run", "size", "lost"),
+    [
+        (trees_of(OWNED), 3, 0),
+        (trees_of(OWNED), 3, 2),
+        (trees_of(SPREAD), 4, 3),
+        (clusters_of(OWNED), 3, 0),
+        (clusters_of(OWNED), 3, 1),
+        (clusters_of(SPREAD), 4, 3),
+        (regression_of(SPREAD), 4, 1),
+        (network_of(SPREAD), 4, 3),
+    ],
+)
+def test_a_run_on_shares_goes_on_wherever_it_is_cut_off(run: OnShares, size: int, lost: int) -> None:
+    rounds, whole = messages_of(lost, "/public", run, size)
+    last = whole[0][1][-1]
+    # Of a checkpoint every party hears from every other.
+    checkpoints = rounds[:: size - 1]
+    between = [(one + next_) // 2 for one, next_ in pairwise(checkpoints)]
+    for message in (checkpoints[0] - 1, *checkpoints, *between, checkpoints[-1] + size):
+        held = fresh(size)
+        ended = on_shares(run, size, 1, held, tap=killed(lost, message))
+        assert all(isinstance(end, MpcError) for end in ended)
+        later = again(held)
+        passed = sum(one < message for one in checkpoints)
+        assert passed - 1 <= later[0].begins_at <= passed + 1
+        found = on_shares(run, size, 2, later)
+        assert_same(found, whole)
+        assert [played for _, played in found] == [list(range(max(later[0].begins_at, 1), last + 1))] * size
+
+
+class Meeting(Checkpoints):
+    """Those of one of three parties that meet at number 3, where the first is killed.
+
+    It has kept the number in the first attempt, in later ones it has not.
+    """
+
+    def __init__(self, rank: int, met: threading.Barrier, held: Mapping[int, bytes] | None = None) -> None:
+        super().__init__(*((1, 0) if held is None else (2, 2)), held)
+        self._rank, self._met = rank, met
+
+    def keep(self, number: int, arrays: Arrays) -> None:
+        if number != 3 or self._rank or self.attempt == 1:
+            super().keep(number, arrays)
+        if number == 3:
+            self._met.wait(30)
+            if self._rank == 0:
+                raise ChannelBroken("the process was killed")
+
+
+@pytest.mark.parametrize("run", [trees_of(OWNED), clusters_of(OWNED)])
+def test_shares_of_another_attempt_are_dropped_and_mean_nothing_beside_new_ones(run: OnShares) -> None:
+    met = threading.Barrier(3)
+    first = [Meeting(rank, met) for rank in range(3)]
+    assert all(isinstance(end, MpcError) for end in on_shares(run, 3, 1, [*first]))
+    assert [sorted(one.held) for one in first] == [[2, 3]] * 3
+    later = [Meeting(rank, met, one.held) for rank, one in enumerate(first)]
+    assert all(isinstance(end, MpcError) for end in on_shares(run, 3, 2, [*later]))
+    assert [sorted(one.held) for one in later] == [[2], [2, 3], [2, 3]]
+    whole = on_shares(run, 3, 9, fresh(3))
+    assert_same(on_shares(run, 3, 3, again([*later], 3)), whole)
+    mixed = [Checkpoints(4, 3, one.held) for one in (first[0], *later[1:])]
+    ended = on_shares(run, 3, 4, mixed)
+    with pytest.raises(AssertionError):
+        assert_same(ended, whole)
+
+
+@pytest.mark.parametrize(
+    ("run", "other", "words"),
+    [
+        (
+            trees_of(OWNED),
+            trees_of(vertical.Layout(60, (1, 2))),
+            r"margins of shape \(2, 80\), got \(2, 60\)",
+        ),
+        (clusters_of(OWNED), trees_of(OWNED), r"centres of shape \(2, 3, 3\), got None"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(run: OnShares, other: OnShares, words: str) -> None:
+    held = fresh(3)
+    on_shares(other, 3, 1, held, cut={0: cut_after(1)})
+    ended = on_shares(run, 3, 2, [Checkpoints(2, 1, one.held) for one in held])
+    assert all(isinstance(end, InvalidInput) for end in ended)
+    for end in ended:
+        with pytest.raises(InvalidInput, match=f"^checkpoint: expected {words}"):
+            raise end
+    missing = on_shares(run, 3, 2, [Checkpoints(2, 7, one.held) for one in held])
+    assert all("expected to hold number 7" in str(end) for end in missing)
+
+
+def test_clusters_are_told_again_as_they_were_told_before() -> None:
+    told = list[Any]()
+
+    def told_to_one(rt: Runtime, held: Checkpoints, progress: Cut) -> Any:
+        found = clusters_of(OWNED)(rt, held, progress)
+        if rt.rank == 0:
+            told.append(found)
+        if rt.rank == 1 and held.attempt == 1:
+            raise ChannelBroken("the process was killed")
+        return found
+
+    held = fresh(3)
+    assert all(isinstance(end, MpcError) for end in on_shares(told_to_one, 3, 1, held))
+    ended = on_shares(told_to_one, 3, 2, again(held))
+    assert not any(isinstance(end, Exception) for end in ended)
+    assert [played for _, played in ended] == [[]] * 3
+    assert len(told) == 2
+    np.testing.assert_equal(told[0], told[1])
