@@ -52,8 +52,8 @@ class KMeans(OnShares):
             tables: two to sixteen.
 
         Raises:
-            InvalidRequest: too few tables, an asset twice, no third party to compute between two owners, or
-                bounds of other columns or that are no numbers; by field.
+            InvalidRequest: too few tables, an asset or a column twice, no third party to compute between two
+                owners, or bounds of other columns or that are no numbers; by field.
         """
         return self._job(f"clusters of {', '.join(table.asset for table in tables)}", tables)
 

@@ -116,19 +116,7 @@ class Estimator(ABC):
         assets = [table.asset for table in tables]
         if len(tables) < 2 or len(set(assets)) != len(assets):
             raise InvalidRequest("tables", "two or more different assets", ", ".join(assets) or "none")
-        by_number = {f"owner-{number}": table for number, table in enumerate(tables, start=1)}
-        owners = {role: table.owner for role, table in by_number.items()}
-        explained = {"owner-1": [(label, 0)]} if label else {}
-        roles = Roles(
-            owners,
-            self._computing(owners),
-            {
-                role: _input(table.asset, *explained.get(role, []), *self._columns(table))
-                for role, table in by_number.items()
-            },
-            str(self.client.node()["did"]),
-            label,
-        )
+        roles = self._roles(tables, label)
         return {
             "v": 1,
             "job": new_id("job", system_clock),
@@ -137,6 +125,16 @@ class Estimator(ABC):
             "agreements": {table.asset: table.agreement for table in tables if table.agreement},
             "steps": [self._aligning(tables), *self._steps(roles)],
         }
+
+    def _roles(self, tables: Sequence[RemoteTable], label: str) -> Roles:
+        by_number = {f"owner-{number}": table for number, table in enumerate(tables, start=1)}
+        owners = {role: table.owner for role, table in by_number.items()}
+        explained = {"owner-1": [(label, 0)]} if label else {}
+        inputs = {
+            role: _input(table.asset, *explained.get(role, []), *self._columns(table))
+            for role, table in by_number.items()
+        }
+        return Roles(owners, self._computing(owners), inputs, str(self.client.node()["did"]), label)
 
     def _aligning(self, tables: Sequence[RemoteTable]) -> dict[str, Any]:
         several = len(tables) > 2
@@ -201,8 +199,8 @@ class Supervised(Estimator):
             label: a column of the first table.
 
         Raises:
-            InvalidRequest: too few tables, an asset twice, no third party to compute between two owners, or a
-                parameter that does not fit the tables; by field.
+            InvalidRequest: too few tables, an asset or a column twice, no third party to compute between two
+                owners, or a parameter that does not fit the tables; by field.
         """
         return self._job(f"{self.what} of {label}", tables, label)
 
@@ -290,7 +288,7 @@ def micro(**values: float) -> dict[str, int]:
     return {f"{name}_micro": round(value * _MILLION) for name, value in values.items()}
 
 
-def by_role(field_: str, given: Mapping[str, _Given], roles: Roles) -> dict[str, _Given]:
+def by_role(named: str, given: Mapping[str, _Given], roles: Roles) -> dict[str, _Given]:
     """What is given by asset, by the role of its owner.
 
     Raises:
@@ -298,9 +296,11 @@ def by_role(field_: str, given: Mapping[str, _Given], roles: Roles) -> dict[str,
     """
     assets = {str(one["asset"]): role for role, one in roles.inputs.items()}
     if unknown := sorted(set(given) - set(assets)):
-        raise InvalidRequest(field_, f"assets among {', '.join(sorted(assets))}", ", ".join(unknown))
+        raise InvalidRequest(named, f"assets among {', '.join(sorted(assets))}", ", ".join(unknown))
     return {assets[asset]: value for asset, value in given.items()}
 
 
 def _input(asset: str, *columns: tuple[str, int]) -> dict[str, Any]:
+    if len(dict(columns)) != len(columns):
+        raise InvalidRequest("tables", f"features of {asset} once each, and not the label", "one twice")
     return {"asset": asset, "columns": [{"name": name, "decimals": digits} for name, digits in columns]}

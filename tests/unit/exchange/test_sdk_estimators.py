@@ -181,6 +181,8 @@ def test_bounds_of_clusters_keep_their_digits(tables: Any, helper: Any) -> None:
     [
         ([LENDER], HELPER, "tables"),
         ([LENDER, replace(BUREAU, asset=LENDER.asset)], HELPER, "tables"),
+        ([replace(LENDER, features=("debt", "late")), BUREAU], HELPER, "tables"),
+        ([LENDER, replace(BUREAU, features=("age", "age"))], HELPER, "tables"),
         (TWO, None, "helper"),
         (THREE, HELPER, "helper"),
     ],
@@ -251,7 +253,14 @@ def test_an_estimator_that_was_not_fitted_tells_nothing(model: Any) -> None:
 def test_clusters_are_those_of_the_matched_rows() -> None:
     bounds = {"lender/loans": {"debt": (0, 10_000)}, "bureau/people": {"income": (0, 4_000)}}
     found = KMeans(
-        played(KIND, PAY, DEBT), PURPOSE, HELPER, bounds=bounds, n_clusters=2, min_cohort=20, rules=()
+        played(KIND, PAY, DEBT),
+        PURPOSE,
+        HELPER,
+        bounds=bounds,
+        n_clusters=2,
+        max_iter=5,
+        min_cohort=20,
+        rules=(),
     ).fit(BOTH)
     assert found.feature_names_ == [("owner-1", "debt"), ("owner-2", "income")]
     assert sorted(found.cluster_sizes_) == [80, 80]
@@ -262,7 +271,7 @@ def test_clusters_are_those_of_the_matched_rows() -> None:
     inertia = sum(scaled[:, KIND == kind].var(axis=1).sum() * 80 for kind in (0, 1))
     assert found.inertia_ == pytest.approx(inertia, abs=0.01)
     assert found.score() == -found.inertia_
-    assert found.n_iter_ == 20
+    assert found.n_iter_ == 5
 
 
 def test_a_network_tells_the_error_of_every_epoch_and_its_weights_if_asked() -> None:
@@ -312,6 +321,17 @@ def test_trees_tell_the_area_and_the_error() -> None:
     due = GradientBoosting(node, PURPOSE, objective="squared", test_percent=0, **grown).fit(BOTH, "due")
     assert due.score() == pytest.approx(-2 * due.loss_curve_[1])
     assert -float((DEBT + pay).var()) < due.score() < 0
+
+
+def test_the_error_is_that_of_the_trees_kept_on_rows_held_out_if_any() -> None:
+    model = GradientBoosting(NODE, PURPOSE, objective="squared")
+    model.table_ = [[1, "0.5", "0.625"], [2, "0.25", "0.375"], [3, "0.125", "0.75"]]
+    model.report_ = {"rows": 120, "held_out": 40, "trees": 2}
+    assert model.loss_curve_ == [0.625, 0.375, 0.75]
+    assert model.score() == -0.75
+    model.report_ = {"rows": 160, "held_out": 0, "trees": 3}
+    assert model.loss_curve_ == [0.5, 0.25, 0.125]
+    assert model.score() == -0.25
 
 
 def test_the_area_is_told_of_enough_rows_alone() -> None:
