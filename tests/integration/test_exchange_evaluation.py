@@ -11,7 +11,7 @@ import pyarrow.csv
 import pytest
 
 from exchange.errors import JobRefused
-from exchange.sdk import LogisticRegression, RemoteTable
+from exchange.sdk import GradientBoosting, LogisticRegression, RemoteTable
 from exchange.testing import ConsortiumInProcess
 from ledger.entries import new_id
 from ledger.times import system_clock
@@ -29,7 +29,7 @@ TABLES = {
     "lender": pa.table({"person": IDS[:220], "late": LATE[:220], "debt": DEBT[:220]}),
     "bureau": pa.table({"id": IDS[40:], "income": INCOME[40:], "region": REGION[40:]}),
 }
-OPERATIONS = ["psi/ecdh", "model/logistic", "model/score", "model/evaluate"]
+OPERATIONS = ["psi/ecdh", "model/logistic", "model/score", "model/evaluate", "model/boosting"]
 
 
 @pytest.fixture(scope="module")
@@ -264,3 +264,33 @@ def test_who_asked_reads_how_good_the_model_is_by_group(running: ConsortiumInPro
         assert float(line["auc"]) == pytest.approx(_auc(FITTED[rows], label), abs=0.03)
     assert told["suppressed"] == 0
     assert [found["cutoff"] for found in told["fairness"]] == by["cutoffs"]
+
+
+def test_who_asked_reads_how_good_boosted_trees_are(running: ConsortiumInProcess) -> None:
+    pytest.importorskip("tenseal", reason="TenSEAL is an extra")
+    agreements = _agreed(running, "analyst", "open")
+    for agreement in agreements.values():
+        running.client("analyst").wait_agreement(agreement)
+    grown = GradientBoosting(
+        running.client("analyst"),
+        PURPOSE,
+        rules=(),
+        min_cohort=20,
+        test_percent=0,
+        n_estimators=3,
+        max_depth=2,
+        max_bin=8,
+        timeout_s=90,
+    ).fit(
+        [
+            RemoteTable(
+                running.did("lender"), "lender/loans", "person", ("debt",), agreements["lender/loans"]
+            ),
+            RemoteTable(running.did("bureau"), "bureau/open", "id", ("income",), agreements["bureau/open"]),
+        ],
+        "late",
+    )
+    assert (grown.report_["rows"], grown.report_["held_out"], grown.n_estimators_) == (180, 0, 3)
+    assert grown.loss_curve_ == sorted(grown.loss_curve_, reverse=True)
+    assert 0.7 < grown.score() < 1
+    assert b"income" not in b"".join(grown.files_.values())
