@@ -26,10 +26,12 @@ from federated.horizontal import (
     predicted,
     train,
 )
+from federated.horizontal.private import Noise
 from mpc import SystemRandomness
 from mpc.mesh import Mesh
 from mpc.testing import mesh_of, run_mesh
 
+SESSION = b"benchmark of horizontal training"
 OWNERS = 5
 AUC_TARGET = 0.002
 ROUND_TARGET_S = 0.2
@@ -110,10 +112,9 @@ def tables(x: np.ndarray, y: np.ndarray, part: np.ndarray) -> Table:
     return Table(_names(x), x.T[part], "default", y[part])
 
 
-def trained(settings: Settings, owners: Sequence[Table]) -> tuple[Trained, float]:
-    """Train among threads of this process: the model, and seconds."""
-    session = b"benchmark of horizontal training"
-    terms = Terms(SPEC, len(owners), len(owners), session, patience_s=60)
+def trained(settings: Settings, owners: Sequence[Table], noise: Noise | None = None) -> tuple[Trained, float]:
+    """Train among threads of this process, with noise where rows are private: the model, and seconds."""
+    terms = Terms(SPEC, len(owners), len(owners), SESSION, patience_s=60)
     columns = Columns(owners[0].columns, 1)
 
     def play(mesh: Mesh) -> Trained:
@@ -129,9 +130,10 @@ def trained(settings: Settings, owners: Sequence[Table]) -> tuple[Trained, float
             columns,
             owners[mesh.rank - 1],
             SystemRandomness(),
+            noise=noise,
         )
 
-    meshes = mesh_of(len(owners) + 1, session, timeout_s=120)
+    meshes = mesh_of(len(owners) + 1, SESSION, timeout_s=120)
     started = time.perf_counter()
     found = run_mesh([play] * (len(owners) + 1), meshes)
     return found[0], time.perf_counter() - started
