@@ -1,8 +1,13 @@
-"""Federated averaging on credit card clients, beside pooled rows and each owner alone; what a round costs."""
+"""Federated averaging on credit card clients, beside pooled rows and each owner alone; what a round costs.
+
+Rounds of Flower are measured where PARLEY_BENCH_FLOWER names an interpreter with flwr[simulation].
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -36,6 +41,7 @@ OWNERS = 5
 AUC_TARGET = 0.002
 ROUND_TARGET_S = 0.2
 MANY = 10
+FLOWER = "Flower's FedAvg, simulated, no training and no masks"
 Row = dict[str, object]
 
 
@@ -97,15 +103,33 @@ def rounds(x: np.ndarray, y: np.ndarray, quick: bool) -> Iterator[Row]:
         for table in small:
             local.update(settings, np.zeros(parameters), table.features, table.label, SystemRandomness())
         beyond = seconds / (count + 3) - (time.perf_counter() - started)
-        yield {
+        row: Row = {
             "metric": f"a round of {parameters:,} parameters and {MANY} owners, beyond local training",
             "value": beyond,
             "unit": "s",
             "target": f"at most {ROUND_TARGET_S} s",
             "met": beyond <= ROUND_TARGET_S,
         }
+        flower = by_flower(parameters, count)
+        if flower is not None:
+            row |= {"peer": FLOWER, "peer_value": flower, "ratio": beyond / flower}
+        yield row
         sent = costs.sent("owner", MANY, len(x), settings) / (count + 3)
         yield {"metric": f"bytes of an owner a round, {parameters:,} parameters", "value": sent, "unit": "B"}
+
+
+def by_flower(parameters: int, count: int) -> float | None:
+    """Seconds a round of Flower's own simulation takes, where it is installed."""
+    interpreter = os.environ.get("PARLEY_BENCH_FLOWER")
+    if interpreter is None:
+        return None
+    script = Path(__file__).parent / "peers" / "flower_rounds.py"
+    command = [interpreter, str(script), str(MANY), str(parameters), str(1 + count)]
+    offline = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **offline}, timeout=600
+    )
+    return float(done.stdout.splitlines()[-1])
 
 
 def tables(x: np.ndarray, y: np.ndarray, part: np.ndarray) -> Table:
