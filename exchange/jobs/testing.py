@@ -101,11 +101,11 @@ def nothing_lent() -> HandOver:
 
     return HandOver(
         rows=refuse,
-        folder=Path("/nowhere"),
+        folder=Path("/dev/null/nowhere"),
         mark_key=b"",
         pieces=refuse,
-        spool=Path("/nowhere"),
-        kept=Kept(Path("/nowhere"), bytes(32)),
+        spool=Path("/dev/null/nowhere"),
+        kept=Kept(Path("/dev/null/nowhere"), bytes(32)),
     )
 
 
@@ -133,7 +133,7 @@ class OwnersRun:
         gone: tuple[int, ...] = (),
         rules: OutputRules = OutputRules.NONE,
         minimum: int = 0,
-        spool: Path = Path("/nowhere"),
+        spool: Path = Path("/dev/null/nowhere"),
         timeout_s: float = 8,
         checkpoints: Sequence[Checkpoints] | None = None,
     ) -> None:

@@ -29,7 +29,7 @@ from ledger.times import system_clock
 from mpc.engines import flower
 from mpc.errors import EngineFailed, TooFewParties, ValueOutOfRange
 
-PYTHON = Path(os.environ.get("PARLEY_TEST_FLOWER", "/nowhere"))
+PYTHON = Path(os.environ.get("PARLEY_TEST_FLOWER", "/dev/null/nowhere"))
 pytestmark = [
     pytest.mark.bridges,
     pytest.mark.xdist_group("exchange-engines"),

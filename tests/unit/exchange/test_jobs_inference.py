@@ -397,6 +397,7 @@ def test_the_network_is_a_document_and_nothing_else() -> None:
         ABY3.check(spec, replace(step, inputs={**step.inputs, "model_owner": other}))
 
 
+@pytest.mark.usefixtures("_clear")
 def test_an_owners_own_minimum_of_rows_holds_too() -> None:
     ends = Played(spec_of().step("score"), Sharing.ABY3, minimum=26).ends
     assert isinstance(ends["model_owner"], JobFailed)
