@@ -6,8 +6,10 @@ the system gave to another program since is never signalled.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from exchange.local.errors import ChildFailed
 
@@ -53,12 +56,29 @@ def child_environment(passphrase: str | None = None) -> dict[str, str]:
     return environment
 
 
+_PORTS: Final = range(20_000, 32_768)
+"""Below those that Linux gives to connections, so that none is taken between the search and the listener."""
+_turns = itertools.count(secrets.randbelow(len(_PORTS)))
+
+
 def free_ports(count: int) -> list[int]:
-    """Find ports of the loopback interface that nobody listens on now."""
-    held = [socket.socket() for _ in range(count)]
+    """Find ports of the loopback interface that nobody listens on now; each call finds others.
+
+    Raises:
+        OSError: there are not so many.
+    """
+    held: list[socket.socket] = []
     try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
+        left = len(_PORTS)
+        while len(held) < count:
+            if not left:
+                raise OSError(f"expected {count} free ports from {_PORTS[0]} to {_PORTS[-1]}, found fewer")
+            left -= 1
+            held.append(socket.socket())
+            try:
+                held[-1].bind(("127.0.0.1", _PORTS[next(_turns) % len(_PORTS)]))
+            except OSError:
+                held.pop().close()
         return [int(one.getsockname()[1]) for one in held]
     finally:
         for one in held:

@@ -295,7 +295,7 @@ class Asking:
     def _agreement(self, target: Target, row: Mapping[str, Any], purpose: str) -> Mapping[str, Any]:
         """The agreement named, or the first of this member's that is good for the purpose."""
         if target.agreement is not None:
-            named = self._ledger.final("agreements", target.agreement)
+            named = self._ledger.awaited("agreements", target.agreement)
             if named is None or named["consumer"] != self._keys.did or named["asset"] != row["asset"]:
                 text = f"no agreement {target.agreement} of this participant on {row['asset']}"
                 raise LookupRefused(("agreement.missing",), text)

@@ -110,7 +110,8 @@ class Bank:
             "output_types": ["lookup/record"],
         }
         made = self.client("analyst").request_agreement(asked | changes)
-        return str(self.client(asset.split("/")[0]).approve(made["negotiation"], "a test")["agreement"])
+        agreement = self.client(asset.split("/")[0]).approve(made["negotiation"], "a test")["agreement"]
+        return str(self.client("analyst").wait_agreement(agreement)["agreement"])
 
     def ask(self, services: Any, *keys: str, purpose: str = PURPOSE) -> list[dict[str, Any]]:
         return self.client("analyst").lookup(services, list(keys), purpose)

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exchange.errors import InvalidRequest
-from exchange.local import AlreadyUp, ChildFailed, Consortium, NotUp
+from exchange.local import AlreadyUp, ChildFailed, Consortium, NotUp, processes
 from exchange.local.processes import (
     Running,
     await_ready,
@@ -33,8 +34,17 @@ def started(tmp_path: Path, code: str) -> tuple[Running, subprocess.Popen[bytes]
 
 
 def test_ports_are_free_and_different() -> None:
-    ports = free_ports(8)
-    assert len(set(ports)) == 8
+    ports = [*free_ports(8), *free_ports(0), *free_ports(1)]
+    assert len(set(ports)) == 9
+    assert max(ports) < 32_768
+    with socket.create_server(("127.0.0.1", ports[0])):
+        assert ports[0] not in free_ports(50)
+
+
+def test_more_ports_than_there_are_are_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PORTS", range(*sorted(free_ports(1)), 32_768)[:1])
+    with pytest.raises(OSError, match="expected 2 free ports"):
+        free_ports(2)
 
 
 def test_a_process_is_awaited_known_and_stopped(tmp_path: Path) -> None:
