@@ -1,12 +1,12 @@
 """An example specification for tests of whoever handles specifications: the joint statistics of the demo.
 
-And a run of a step of many owners over channels in memory.
+And runs of steps over channels in memory: of roles whose rows are aligned, and of many owners.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +26,17 @@ from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
 from mpc.testing import mesh_of
 
-__all__ = ["ANALYST", "BUREAU", "JOB", "LENDER", "OwnersRun", "example_spec", "nothing_lent", "read_from"]
+__all__ = [
+    "ANALYST",
+    "BUREAU",
+    "JOB",
+    "LENDER",
+    "OwnersRun",
+    "aligned_roles",
+    "example_spec",
+    "nothing_lent",
+    "read_from",
+]
 
 LENDER, BUREAU, ANALYST = "did:key:zLender", "did:key:zBureau", "did:key:zAnalyst"
 JOB = "job-" + "0" * 26
@@ -107,6 +117,60 @@ def nothing_lent() -> HandOver:
         spool=Path("/dev/null/nowhere"),
         kept=Kept(Path("/dev/null/nowhere"), bytes(32)),
     )
+
+
+def aligned_roles(
+    component: Component,
+    step: Step,
+    tables: Sequence[Mapping[str, Any]],
+    earlier: Callable[[int, str], Mapping[str, bytes]],
+    *,
+    held: Sequence[Checkpoints] | None = None,
+    **context: Any,  # noqa: ANN401 - attributes of a step's context
+) -> list[Callable[[Mesh], tuple[Outcome, int]]]:
+    """The roles of a step, each to be called with its mesh: the outcome, and the bytes it has sent.
+
+    Args:
+        component: of the step.
+        step: that is run.
+        tables: columns by name, of the first ranks; the others have none.
+        earlier: what steps before have left, by rank and role; nothing at ranks without a table.
+        held: checkpoints, by rank.
+        context: what else the context of all roles has.
+    """
+    ranks = component.ranks(step)
+
+    def role(mesh: Mesh) -> tuple[Outcome, int]:
+        own, has_table = ranks[mesh.rank], mesh.rank < len(tables)
+
+        def read(name: str) -> Iterator[pa.RecordBatch]:
+            return iter([pa.record_batch([pa.array(tables[mesh.rank][name])], names=[name])])
+
+        given: dict[str, Any] = {
+            "minimum_cohort": 2,
+            "before": {},
+            "progress": lambda done, total: None,
+            "checkpoints": Checkpoints() if held is None else held[mesh.rank],
+            **context,
+        }
+        outcome = component.run(
+            StepContext(
+                step=step,
+                role=own,
+                ranks=ranks,
+                session=mesh.session,
+                read=read,
+                channel=lambda other: mesh.channels[ranks.index(other)],
+                earlier=earlier(mesh.rank, own) if has_table else {},
+                released={},
+                rng=SystemRandomness(),
+                hand_over=nothing_lent(),
+                **given,
+            )
+        )
+        return outcome, sum(one.stats.bytes_sent for one in mesh.channels.values())
+
+    return [role] * len(ranks)
 
 
 class OwnersRun:

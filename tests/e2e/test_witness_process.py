@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from exchange.local.processes import free_ports
 from exchange.tls import client_context
 from ledger import base64url
 from ledger.checkpoints import Checkpoint, cosigners
@@ -59,8 +59,8 @@ def request(old: int, size: int, fork: int) -> bytes:
 
 
 def test_a_witness_is_set_up_killed_and_stays_on_its_history(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
+    [port] = free_ports(1)
+    bind = f"127.0.0.1:{port}"
     directory, out = tmp_path / "witness", tmp_path / "record.json"
     parley(
         "witness", "init", "--dir", directory, "--name", "witness.example", "--bind", bind,

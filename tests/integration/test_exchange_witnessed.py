@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from exchange.config import witness_settings
 from exchange.hub import setup as hub_setup
 from exchange.hub.daemon import Hub
 from exchange.identity import NodeKeys
+from exchange.local.processes import free_ports
 from exchange.sdk import NodeClient
 from exchange.testing import CHEAP, ConsortiumInProcess
 from exchange.witness import setup
@@ -28,8 +28,8 @@ class Witnessed(ConsortiumInProcess):
 
     def form(self) -> None:
         super().form()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            bind = f"127.0.0.1:{free.getsockname()[1]}"
+        [port] = free_ports(1)
+        bind = f"127.0.0.1:{port}"
         directory = self.root / "witness"
         record = setup.init(
             directory, name="w.example", bind=bind, host="127.0.0.1", mirror=True, passphrase="p", cost=CHEAP

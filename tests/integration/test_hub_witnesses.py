@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from exchange.hub import setup as hub_setup
 from exchange.hub.daemon import Hub
 from exchange.hub.testing import PASSPHRASE, Founded, found
 from exchange.keyfile import Cost
+from exchange.local.processes import free_ports
 from exchange.tls import client_context
 from exchange.witness import setup
 from exchange.witness.daemon import WitnessDaemon
@@ -63,8 +63,7 @@ class Outside:
             cost=CHEAP,
         )
         self.keys = WitnessKeys.load(directory / "keys", PASSPHRASE)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        [self.port] = free_ports(1)
         self.start()
 
     def start(self) -> None:

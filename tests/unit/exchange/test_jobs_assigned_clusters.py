@@ -13,15 +13,11 @@ import pytest
 from connectors.errors import MissingValues
 from exchange.errors import InvalidRequest, JobFailed
 from exchange.jobs.assigned_clusters import COMPONENT
-from exchange.jobs.component import StepContext
 from exchange.jobs.own_clusters import OwnClusters
 from exchange.jobs.spec import JobSpec
-from exchange.jobs.testing import JOB, nothing_lent
+from exchange.jobs.testing import JOB, aligned_roles
 from ledger import canonical
-from mpc.channel import Channel
 from mpc.errors import CohortTooSmall, InputsDisagree
-from mpc.mesh import Mesh
-from mpc.randomness import SystemRandomness
 from mpc.testing import mesh_of, mesh_outcomes, run_mesh
 from policies.column_control import Level
 
@@ -102,41 +98,13 @@ def play(
 ) -> list[Any]:
     """The roles of the step, each to be called with its mesh."""
     step = spec.step("assign")
-    ranks = COMPONENT.ranks(step)
 
-    def role(mesh: Mesh) -> Any:
-        own = ranks[mesh.rank]
-        is_owner = own in step.inputs
-        table = tables[mesh.rank] if is_owner else {}
-        aligned = np.asarray((rows or {}).get(own, np.arange(ROWS)[::-1]))
+    def earlier(rank: int, role: str) -> dict[str, bytes]:
+        aligned = np.asarray((rows or {}).get(role, np.arange(ROWS)[::-1]))
+        return {"match": aligned.astype("<i8").tobytes(), "group": parts[role].encode()}
 
-        def read(name: str) -> Any:
-            return iter([pa.record_batch([pa.array(table[name])], names=[name])])
-
-        def channel(other: str) -> Channel:
-            return mesh.channels[ranks.index(other)]
-
-        context = StepContext(
-            step=step,
-            role=own,
-            ranks=ranks,
-            session=mesh.session,
-            minimum_cohort=minimum,
-            read=read,
-            channel=channel,
-            before={name: spec.step(name) for name in step.after},
-            earlier={"match": aligned.astype("<i8").tobytes(), "group": parts[own].encode()}
-            if is_owner
-            else {},
-            released={},
-            rng=SystemRandomness(),
-            progress=lambda done, total: None,
-            hand_over=nothing_lent(),
-        )
-        outcome = COMPONENT.run(context)
-        return outcome, sum(one.stats.bytes_sent for one in mesh.channels.values())
-
-    return [role] * len(ranks)
+    before = {name: spec.step(name) for name in step.after}
+    return aligned_roles(COMPONENT, step, tables, earlier, before=before, minimum_cohort=minimum)
 
 
 def test_owner_1_alone_reads_the_nearest_cluster_of_each_of_its_rows() -> None:

@@ -17,12 +17,10 @@ from exchange.jobs.kmeans_columns import COMPONENT, agreed_by
 from exchange.jobs.own_clusters import OwnClusters
 from exchange.jobs.regression import part
 from exchange.jobs.spec import JobSpec, Step
-from exchange.jobs.testing import JOB, nothing_lent
+from exchange.jobs.testing import JOB, aligned_roles, nothing_lent
 from federated.checkpoints import Checkpoints
 from ledger import canonical
-from mpc.channel import Channel
 from mpc.errors import ChannelBroken, CohortTooSmall, InputsDisagree, InvalidInput, MalformedMessage, MpcError
-from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
 from mpc.testing import mesh_of, mesh_outcomes, run_mesh
 from policies.column_control import Level
@@ -88,40 +86,14 @@ def play(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Any]:
     """The roles of the step, each to be called with its mesh."""
-    ranks = COMPONENT.ranks(step)
 
-    def role(mesh: Mesh) -> Any:
-        own = ranks[mesh.rank]
-        table = tables[mesh.rank] if mesh.rank < len(tables) else {}
-        aligned = np.asarray((rows or {}).get(own, np.arange(ROWS)))
+    def earlier(rank: int, role: str) -> dict[str, bytes]:
+        aligned = np.asarray((rows or {}).get(role, np.arange(ROWS)))
+        return {"match": aligned.astype("<i8").tobytes()}
 
-        def read(name: str) -> Any:
-            return iter([pa.record_batch([pa.array(table[name])], names=[name])])
-
-        def channel(other: str) -> Channel:
-            return mesh.channels[ranks.index(other)]
-
-        context = StepContext(
-            step=step,
-            role=own,
-            ranks=ranks,
-            session=mesh.session,
-            minimum_cohort=minimum,
-            read=read,
-            channel=channel,
-            before={},
-            earlier={"match": aligned.astype("<i8").tobytes()} if table else {},
-            released={},
-            rng=SystemRandomness(),
-            progress=progress,
-            hand_over=nothing_lent(),
-            checkpoints=Checkpoints() if held is None else held[mesh.rank],
-            rules=rules,
-        )
-        outcome = COMPONENT.run(context)
-        return outcome, sum(one.stats.bytes_sent for one in mesh.channels.values())
-
-    return [role] * len(ranks)
+    return aligned_roles(
+        COMPONENT, step, tables, earlier, held=held, minimum_cohort=minimum, rules=rules, progress=progress
+    )
 
 
 def released(step: Step, outcomes: Sequence[Any]) -> dict[str, bytes]:

@@ -18,11 +18,10 @@ from exchange.jobs.regression import part
 from exchange.jobs.regression.held_out import HeldOut
 from exchange.jobs.scoring.network import COMPONENT as SCORE
 from exchange.jobs.spec import JobSpec, Step
-from exchange.jobs.testing import JOB, nothing_lent
+from exchange.jobs.testing import JOB, aligned_roles, nothing_lent
 from federated.network import Settings, initial
 from federated.vertical import Family, Layout
 from ledger import canonical
-from mpc.channel import Channel
 from mpc.errors import CohortTooSmall, InputsDisagree, InvalidInput, MalformedMessage, ValueOutOfRange
 from mpc.mesh import Mesh
 from mpc.randomness import SystemRandomness
@@ -119,41 +118,13 @@ def play(
     """The roles of a step, each to be called with its mesh; ``parts`` are those of a split network."""
     step = spec.step(step_id)
     component: Component = {"train": COMPONENT, "score": SCORE}[step_id]
-    ranks = component.ranks(step)
 
-    def role(mesh: Mesh) -> Any:
-        own = ranks[mesh.rank]
-        table = tables[mesh.rank] if mesh.rank < len(tables) else {}
-        aligned = np.asarray((rows or {}).get(own, np.arange(ROWS)))
-        earlier = {"match": aligned.astype("<i8").tobytes()} if table else {}
-        if parts and table:
-            earlier["train"] = parts[mesh.rank]
+    def earlier(rank: int, role: str) -> dict[str, bytes]:
+        aligned = np.asarray((rows or {}).get(role, np.arange(ROWS)))
+        return {"match": aligned.astype("<i8").tobytes()} | ({"train": parts[rank]} if parts else {})
 
-        def read(name: str) -> Any:
-            return iter([pa.record_batch([pa.array(table[name])], names=[name])])
-
-        def channel(other: str) -> Channel:
-            return mesh.channels[ranks.index(other)]
-
-        context = StepContext(
-            step=step,
-            role=own,
-            ranks=ranks,
-            session=mesh.session,
-            minimum_cohort=minimum,
-            read=read,
-            channel=channel,
-            before={name: spec.step(name) for name in step.after},
-            earlier=earlier,
-            released={},
-            rng=SystemRandomness(),
-            progress=lambda done, total: None,
-            hand_over=nothing_lent(),
-        )
-        outcome = component.run(context)
-        return outcome, sum(one.stats.bytes_sent for one in mesh.channels.values())
-
-    return [role] * len(ranks)
+    before = {name: spec.step(name) for name in step.after}
+    return aligned_roles(component, step, tables, earlier, before=before, minimum_cohort=minimum)
 
 
 def released(step: Step, outcomes: Sequence[Any]) -> dict[str, bytes]:
